@@ -1,0 +1,56 @@
+# Every target builds the environment first when it is missing or older than the lock.
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+# pyenv's shims do not put every version on PATH, so its folder is looked at too; the newest wins.
+PYTHON  ?= $(shell for p in python3.14 python3.13 python3.12 python3 \
+	$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV); do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-root check format bench lock screenshot clean
+
+help: ## Show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Build .venv from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "gameday needs Python 3.12 or newer and found none on PATH or under pyenv's versions." >&2; \
+	  echo "Install one, or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing the locked environment into $(VENV) ($$($(BIN)/python --version))"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
+	@$(BIN)/gameday demo
+
+test: $(STAMP) ## Everything that needs neither root nor extra servers
+	@$(BIN)/python -m pytest -n auto -m "not root and not chromium" $(ARGS)
+
+test-root: $(STAMP) ## What needs root and Debian packages (installs them)
+	@sh tests/root/packages.sh
+	@$(BIN)/python -m pytest -m "root or chromium" $(ARGS)
+
+check: $(STAMP) ## Lint, format, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## Our figures beside the peers', as ratios
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## Resolve the lock file anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

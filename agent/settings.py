@@ -1,0 +1,81 @@
+"""The environment, read once, as one frozen value; nothing else reads ``GAMEDAY_`` variables."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from platformdirs import user_state_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.model import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "GAMEDAY_"
+
+
+class SettingsError(UsageError):
+    """A ``GAMEDAY_`` variable is unknown or malformed; nothing was started."""
+
+
+class Settings(BaseModel):
+    """Every setting; the variable is ``GAMEDAY_`` and the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default_factory=lambda: user_state_path("gameday"))
+    """Where the ledger, run folders and reports live."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log line that is written."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """``auto`` is text on a terminal and JSON elsewhere."""
+    proxy: str | None = None
+    """The fault proxy's API: ``http://host:port`` or ``unix:/path``; default: the running sandbox's."""
+    proxy_token: str | None = Field(default=None, repr=False)
+    """The token for a proxy API on loopback."""
+    sandbox_url: str | None = None
+    """The sandbox's gateway; experiments under ``experiments/sandbox`` read it."""
+    radius_count: int = Field(default=1, ge=0)
+    """The most victims of a run whose experiment names no blast radius, or that the engine runs alone."""
+    lease_s: float = Field(default=3.0, gt=0, le=60)
+    """How long a fault survives on its platform without being renewed."""
+    run: str | None = None
+    """Set by the agent for the processes of a run: its id."""
+    leash: bool = False
+    """Set by the agent for the processes of a leashed run: name victims, touch nothing."""
+    lifeline_fd: int | None = None
+    """Set by the agent for a run's child: the pipe whose end means that the parent is gone."""
+
+
+def parse(environ: Mapping[str, str]) -> Settings:
+    """Return the settings in *environ*.
+
+    Raises:
+        SettingsError: A ``GAMEDAY_`` variable is unknown (the nearest known one is named) or does
+            not parse.
+    """
+    given = {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    for variable in given:
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)[0]
+            raise SettingsError(f"{variable} is not a setting; did you mean {near}?")
+    try:
+        return Settings.model_validate({known[k]: v for k, v in given.items() if v != ""})
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{variable}={given.get(variable)!r}: {first['msg']}") from None
+
+
+def current() -> Settings:
+    """Return the settings of this process's environment, as it stands now.
+
+    Parsed at each call, because actions and probes run inside an engine whose environment a control
+    or the parent may have completed after import.
+    """
+    return parse(os.environ)
