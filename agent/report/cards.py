@@ -25,7 +25,11 @@ def interval(share: Share | None) -> str:
 
 def _detect(told: Figures) -> Card:
     if told.detect_s is not None:
-        return Card(name="Time to detect", value=seconds(told.detect_s), says="fault applied \N{RIGHTWARDS ARROW} first unsteady look")
+        return Card(
+            name="Time to detect",
+            value=seconds(told.detect_s),
+            says="fault applied \N{RIGHTWARDS ARROW} first unsteady look",
+        )
     says = "no look found it unsteady" if told.looks else "nobody looked"
     return Card(name="Time to detect", value=NONE, says=says)
 
@@ -50,7 +54,16 @@ def _recover(told: Figures) -> Card:
         return Card(name=name, value="not healed", says="the fault may still be in", tone="bad")
     within = f"; allowed {seconds(told.recover_within_s)}" if told.recover_within_s is not None else ""
     if told.recover_s is None:
-        return Card(name=name, value="not seen", says=f"no lasting steady look after the heal{within}", tone="bad")
+        return Card(
+            name=name, value="not seen", says=f"no lasting steady look after the heal{within}", tone="bad"
+        )
+    if told.recover_looks == 1:
+        return Card(
+            name=name,
+            value="at once",
+            says="steady at the first look after the heal, and from then on",
+            tone="good",
+        )
     late = told.recover_within_s is not None and told.recover_s > told.recover_within_s
     says = f"healed \N{RIGHTWARDS ARROW} steady for good{within}"
     return Card(name=name, value=seconds(told.recover_s), says=says, tone="bad" if late else "good")
@@ -74,7 +87,13 @@ def _latency(told: Figures) -> list[Card]:
     if during is None or during.p95_ms is None:
         return []
     says = f"before {milliseconds(before.p95_ms)}" if before else "no traffic before"
-    return [Card(name="p95 during the fault", value=milliseconds(during.p95_ms), says=f"{says}; median over the bins")]
+    return [
+        Card(
+            name="p95 during the fault",
+            value=milliseconds(during.p95_ms),
+            says=f"{says}; median over the bins",
+        )
+    ]
 
 
 def _whole(told: Figures) -> list[Card]:

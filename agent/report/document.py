@@ -17,7 +17,7 @@ SCHEMA_ID = "gameday/run/1"
 """Changes when a reader of the old form would misread the new one; added fields do not change it."""
 
 
-class UnreadableRecord(UsageError):
+class RecordError(UsageError):
     """A text is not a run record of this schema; nothing was read from it."""
 
 
@@ -45,15 +45,15 @@ def from_json(text: str) -> RunRecord:
     """Return the record in *text*; fields this version does not know are left out.
 
     Raises:
-        UnreadableRecord: Not JSON, another schema, or a field of a wrong type.
+        RecordError: Not JSON, another schema, or a field of a wrong type.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnreadableRecord(f"not a JSON document: {error}") from None
+        raise RecordError(f"not a JSON document: {error}") from None
     found = data.get("schema") if isinstance(data, dict) else None
     if found != SCHEMA_ID:
-        raise UnreadableRecord(f"schema is {found!r}, and this version reads {SCHEMA_ID!r} only")
+        raise RecordError(f"schema is {found!r}, and this version reads {SCHEMA_ID!r} only")
     from pydantic import ValidationError  # noqa: PLC0415  reading is rarer than writing
 
     try:
@@ -61,7 +61,7 @@ def from_json(text: str) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UnreadableRecord(f"{where}: {first['msg']} ({error.error_count()} wrong in all)") from None
+        raise RecordError(f"{where}: {first['msg']} ({error.error_count()} wrong in all)") from None
 
 
 def schema() -> dict[str, Any]:
@@ -69,7 +69,7 @@ def schema() -> dict[str, Any]:
     made = _adapter().json_schema(mode="serialization")
     number = {"anyOf": [{"type": "number"}, {"type": "null"}]}
     durations = ("fault_s", "detect_s", "recover_s", "unsteady_s", "unknown_s")
-    told = {name: number for name in durations} | {n: {"type": "integer"} for n in ("looks", "requests")}
+    told = dict.fromkeys(durations, number) | {n: {"type": "integer"} for n in ("looks", "requests")}
     made["properties"] |= {
         "schema": {"const": SCHEMA_ID},
         "figures": {"type": "object", "properties": told, "required": list(told)},

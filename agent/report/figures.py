@@ -68,6 +68,7 @@ class Figures:
     fault_s: float | None
     detect_s: float | None
     recover_s: float | None
+    recover_looks: int
     looks: int
     looks_unknown: int
     unsteady_s: float | None
@@ -81,6 +82,8 @@ class Figures:
 def figures(record: RunRecord) -> Figures:
     """Return the key figures of *record*."""
     fault = fault_window(record)
+    since = looks_after(record.looks, fault)
+    recovered = first_lasting(since)
     spells = [] if fault is None else [s for s in coverage(record.looks) if _overlap_s(s, fault) > 0]
     seen = fault is not None and bool(spells)
     allowed = allowance(record.definition)
@@ -88,7 +91,8 @@ def figures(record: RunRecord) -> Figures:
         fault=fault,
         fault_s=fault.length_s if fault else None,
         detect_s=detect_s(record.looks, fault),
-        recover_s=recover_s(record.looks, fault),
+        recover_s=recover_s(since, fault),
+        recover_looks=0 if recovered is None else recovered + 1,
         looks=len(record.looks),
         looks_unknown=sum(look.steady is None for look in record.looks),
         unsteady_s=_spent_s(spells, fault, state=False) if fault and seen else None,
@@ -130,18 +134,27 @@ def detect_s(looks: Sequence[Look], fault: Window | None) -> float | None:
     return min(seen, default=None)
 
 
-def recover_s(looks: Sequence[Look], fault: Window | None) -> float | None:
+def looks_after(looks: Sequence[Look], fault: Window | None) -> list[Look]:
+    """Return the looks that began after the last heal, in time order; none while a fault is still in."""
+    if fault is None or not fault.closed:
+        return []
+    return sorted((k for k in looks if k.at >= fault.end), key=lambda k: k.at)
+
+
+def first_lasting(since: Sequence[Look]) -> int | None:
+    """Return which look was the first steady one that no other followed; None if the last was not steady."""
+    if not since or since[-1].steady is not True:
+        return None
+    return max((n + 1 for n, look in enumerate(since) if look.steady is not True), default=0)
+
+
+def recover_s(since: Sequence[Look], fault: Window | None) -> float | None:
     """Return the time from the last heal to the end of the first look that found it steady for good.
 
     None when it was not healed, nobody looked afterwards, or the last look was not steady.
     """
-    if fault is None or not fault.closed:
-        return None
-    since = sorted((k for k in looks if k.at >= fault.end), key=lambda k: k.at)
-    if not since or since[-1].steady is not True:
-        return None
-    first = max((n + 1 for n, look in enumerate(since) if look.steady is not True), default=0)
-    return max(0.0, since[first].ended_at - fault.end)
+    first = first_lasting(since)
+    return None if fault is None or first is None else max(0.0, since[first].ended_at - fault.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +170,12 @@ def coverage(looks: Sequence[Look]) -> list[Spell]:
     """Return for each look the time until the next one; a gap three times the usual belongs to nobody."""
     ordered = sorted(looks, key=lambda k: k.at)
     usual = statistics.median([b.at - a.at for a, b in pairwise(ordered)] or [0.0])
-    ends = [
-        min(b.at, max(a.ended_at, a.at + 3 * usual)) for a, b in pairwise(ordered)
-    ] + [max(k.ended_at, k.at + usual) for k in ordered[-1:]]
-    return [Spell(start=k.at, end=max(k.at, end), steady=k.steady) for k, end in zip(ordered, ends, strict=True)]
+    ends = [min(b.at, max(a.ended_at, a.at + 3 * usual)) for a, b in pairwise(ordered)] + [
+        max(k.ended_at, k.at + usual) for k in ordered[-1:]
+    ]
+    return [
+        Spell(start=k.at, end=max(k.at, end), steady=k.steady) for k, end in zip(ordered, ends, strict=True)
+    ]
 
 
 def _overlap_s(spell: Spell, window: Window) -> float:

@@ -31,15 +31,15 @@ def markdown(record: RunRecord) -> str:
     told = figures(record)
     parts = [
         *_head(record),
-        *_table(("Figure", "", "Counts"), [(c.name, f"**{plain(c.value)}**", plain(c.says)) for c in cards(told)]),
+        *_table(
+            ("Figure", "", "Counts"), [(c.name, f"**{plain(c.value)}**", plain(c.says)) for c in cards(told)]
+        ),
         *_picture(record),
         *_traffic(told),
         *_injections(record),
         *_probes(record),
         *_events(record),
-        f"Run {code(record.run)} on {code(record.host or 'host not recorded')}, "
-        f"gameday {plain(record.agent_version) or '(version not recorded)'}, "
-        f"{utc(record.started_at)} to {utc(record.ended_at)}. Exit code {record.exit_code}.",
+        _foot(record),
     ]
     return "\n".join(parts) + "\n"
 
@@ -59,6 +59,13 @@ def code(text: str) -> str:
     return f"{fence}{pad}{inner}{pad}{fence}" if inner else NONE
 
 
+def _foot(record: RunRecord) -> str:
+    where = f"Run {code(record.run)} on {code(record.host or 'host not recorded')}"
+    version = plain(record.agent_version) or "(version not recorded)"
+    when = f"{utc(record.started_at)} to {utc(record.ended_at)}"
+    return f"{where}, gameday {version}, {when}. Exit code {record.exit_code}."
+
+
 def _head(record: RunRecord) -> Iterator[str]:
     word = tables.verdict_word(record)
     if not record.recovered:
@@ -67,7 +74,8 @@ def _head(record: RunRecord) -> Iterator[str]:
         yield f"> Something may still be broken: {plain(left) or 'see the ledger'}. "
         yield f"> Heal again: {code('gameday heal --run ' + record.run)}\n"
     labels = [" · ABORTED"] * record.aborted + [" · LEASHED (nothing was touched)"] * record.leashed
-    yield f"# {_SIGNS.get(word, '❔')} {word}{''.join(labels)}: {plain(brief(record.title, 200)) or 'untitled'}\n"
+    title = plain(brief(record.title, 200)) or "untitled"
+    yield f"# {_SIGNS.get(word, '❔')} {word}{''.join(labels)}: {title}\n"
     yield f"**{plain(brief(record.reason, 2000)) or 'No reason was recorded.'}**\n"
 
 
@@ -109,7 +117,11 @@ def _fault_lines(record: RunRecord, start: float, end: float) -> Iterator[tuple[
     for i in [i for i in record.injections if i.applied_at is not None][:5]:
         healed = i.healed_at if i.healed_at is not None else end
         cells = _cells([(i.applied_at or start, healed, "█")], start, end)
-        yield _name(i.fault.removeprefix("agent.faults.")), cells, "" if i.healed_at is not None else "still in"
+        yield (
+            _name(i.fault.removeprefix("agent.faults.")),
+            cells,
+            "" if i.healed_at is not None else "still in",
+        )
 
 
 def _name(text: str) -> str:
@@ -123,7 +135,11 @@ def _traffic_lines(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     rates = [b.n / b.width_s if b.width_s > 0 else None for b in bins]
     yield "requests/s", _sparkline(bins, rates, record), f"most {_most(rates):,.0f}"
     good = [b.ok / b.n if b.n else None for b in bins]
-    yield "success", _sparkline(bins, good, record), f"least {percent(min((g for g in good if g is not None), default=None))}"
+    yield (
+        "success",
+        _sparkline(bins, good, record),
+        f"least {percent(min((g for g in good if g is not None), default=None))}",
+    )
     late = [b.p95_ms for b in bins]
     yield "p95", _sparkline(bins, late, record), f"most {milliseconds(_most(late))}"
 
@@ -173,7 +189,16 @@ def _injections(record: RunRecord) -> Iterator[str]:
         steps = ", ".join(f"{s.name} {s.took if n else s.at}" for n, s in enumerate(i.steps))
         wrong = "".join(f" {plain(w)}" for w in (i.missed, i.error) if w)
         signs = [f"{_ANSWERS[a.state]} {a.word}" for a in (i.landed, i.gone)]
-        rows.append((code(i.fault), plain(i.victims), plain(dose) + wrong, *signs, steps, plain("; ".join(i.dead_men))))
+        rows.append(
+            (
+                code(i.fault),
+                plain(i.victims),
+                plain(dose) + wrong,
+                *signs,
+                steps,
+                plain("; ".join(i.dead_men)),
+            )
+        )
     names = ("Fault", "Victims", "Dose: asked → measured", "Landed", "Gone", "Steps", "Dead men")
     yield from _table(names, rows, "Injections")
 
@@ -189,7 +214,15 @@ def _probes(record: RunRecord) -> Iterator[str]:
         )
         for p in tables.probe_rows(record)[:50]
     ]
-    names = ("Probe", "Tolerance", "First look", "Second look", "Last look", "Watch: looks", "Lowest / median / highest")
+    names = (
+        "Probe",
+        "Tolerance",
+        "First look",
+        "Second look",
+        "Last look",
+        "Watch: looks",
+        "Lowest / median / highest",
+    )
     yield from _table(names, rows, "Steady state")
 
 

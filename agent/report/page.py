@@ -24,7 +24,7 @@ REASON_LIMIT = 2_000
 
 
 def html(record: RunRecord) -> str:
-    """Return *record* as an HTML page that makes no request, follows the reader's colour scheme, and prints."""
+    """Return *record* as an HTML page that makes no request and runs nothing."""
     told = figures(record)
     end = last_moment(record)
     return _template().render(
@@ -33,6 +33,7 @@ def html(record: RunRecord) -> str:
         word=tables.verdict_word(record),
         reason=cut(record.reason or "No reason was recorded.", REASON_LIMIT),
         still_in=[f"{brief(i.fault)} in {listing(i.victims)}" for i in record.injections if i.open][:20],
+        bare=not (record.injections or record.activities or record.looks or record.marks or record.traffic),
         cards=cards(told),
         told=told,
         wide=timeline(record, WIDE_PX),
@@ -52,14 +53,13 @@ def yaml_text(definition: Any) -> str:
     """Return the experiment as YAML, or as JSON where YAML has no word for something in it."""
     from io import StringIO  # noqa: PLC0415
 
-    from ruamel.yaml import YAML, YAMLError  # noqa: PLC0415  only pages show the experiment
+    from ruamel.yaml import YAML  # noqa: PLC0415  only pages show the experiment
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     if not definition:
         return ""
     out = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml = YAML()
     yaml.width = 100
     try:
         yaml.dump(_plain(definition), out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.report.scales import Scale, log_ticks, spread, ticks, width_px
 from agent.report.shapes import Row, Shape, level, path, rect, text
-from agent.report.words import after, brief, milliseconds, percent, seconds
+from agent.report.words import after, brief, percent, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TITLE_PX = 20.0
 PLOT_PX = 66.0
 GAP_PX = 12.0
+BOLD_PX = 13.5
+"""A bold title of 12 px is as wide as plain text of this size."""
 STRIP_PX = 16.0
 MOST_BINS = 600
 """More bins than this are merged, the worst percentile of the merged ones counting."""
@@ -106,6 +108,10 @@ def _from_zero(lines: Sequence[Line], write: Callable[[float], str], most: float
     return Axis(low=0.0, high=high, ticks=ticks(0.0, high, 3), write=write)
 
 
+def _round_ms(value: float) -> str:
+    return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"
+
+
 def _success_axis(line: Line) -> Axis:
     worst = min(_values([line]), default=1.0)
     low = next((b for b in (0.99, 0.95, 0.9, 0.8, 0.5) if worst >= b + (1 - b) * 0.08), 0.0)
@@ -115,20 +121,21 @@ def _success_axis(line: Line) -> Axis:
 def _log_axis(lines: Sequence[Line]) -> Axis:
     values = [v for v in _values(lines) if v > 0]
     low, high = min(values) / 1.3, max(values) * 1.3
-    return Axis(low=low, high=high, ticks=log_ticks(low, high), write=milliseconds, log=True)
+    return Axis(low=low, high=high, ticks=log_ticks(low, high), write=_round_ms, log=True)
 
 
 def plot(title: str, axis: Axis, lines: Sequence[Line], time: Scale, top: float) -> Row:
     """Draw one row: title, grid, curves, and each curve's name at its right end."""
     floor = top + TITLE_PX + PLOT_PX
     scale = Scale(low=axis.low, high=axis.high, first=floor, last=floor - PLOT_PX, log=axis.log)
-    drawn = [text(time.first, top + 11, title, "row-title")]
+    starts = f", axis starts at {axis.write(axis.low)}" if axis.low > 0 and not axis.log else ""
+    drawn = [text(time.first, top + 11, title + starts, "row-title")]
     for tick in axis.ticks:
         drawn += [
             level(scale(tick), time.first, time.last, "grid"),
             text(time.first - 6, scale(tick) + 3.5, axis.write(tick), "tick", anchor="end"),
         ]
-    if len(lines) == 1:
+    if len(lines) == 1 and axis.low == 0:
         drawn.append(path(area(lines[0].points, time, scale, floor), f"area {lines[0].look}-area"))
     drawn += [path(curve(line.points, time, scale), f"line {line.look}") for line in lines]
     drawn += _names(lines, time, scale, floor)
@@ -175,32 +182,37 @@ def area(points: Points, time: Scale, scale: Scale, floor: float) -> str:
     )
 
 
-def strip(probe: str, runs: Sequence[Run], looks: Sequence[Activity], time: Scale, top: float, start: float) -> Row:
+def strip(probe: str, runs: Sequence[Run], looks: Sequence[Activity], time: Scale, top: float) -> Row:
     """Draw what one probe said: thin where steady, tall and hatched where unsteady, dotted where unknown.
 
     *looks* are Chaos Toolkit's own at this probe, drawn as a tick, a cross or a question mark in a disc.
     """
-    unsteady_s = sum(r.end - r.start for r in runs if r.state == "unsteady")
-    unknown_s = sum(r.end - r.start for r in runs if r.state == "unknown")
-    said = [f"unsteady {seconds(unsteady_s)}"] if unsteady_s else ["never unsteady"] if runs else ["no look by the watch"]
-    said += [f"unknown {seconds(unknown_s)}"] if unknown_s else []
-    summary = ", ".join(said)
-    room = int((time.last - time.first - width_px(summary)) / width_px("x")) - 4
+    summary = _in_short(runs)
+    room = int((time.last - time.first - width_px(summary)) / width_px("x", BOLD_PX)) - 2
     drawn = [
         text(time.first, top + 11, brief(probe, max(8, room)), "row-title"),
         text(time.last, top + 11, summary, "row-note", anchor="end"),
         rect(time.first, top + TITLE_PX, time.last, STRIP_PX, "track"),
     ]
     for run in runs:
-        drawn += _run_shapes(run, time, top + TITLE_PX, start)
+        drawn += _run_shapes(run, time, top + TITLE_PX)
     for look in looks:
         drawn += _look_shapes(look, time(look.started_at), top + TITLE_PX + STRIP_PX / 2)
     return Row(height=TITLE_PX + STRIP_PX + GAP_PX, shapes=drawn)
 
 
-def _run_shapes(run: Run, time: Scale, top: float, start: float) -> list[Shape]:
+def _in_short(runs: Sequence[Run]) -> str:
+    if not runs:
+        return "no look by the watch"
+    unsteady_s = sum(r.end - r.start for r in runs if r.state == "unsteady")
+    unknown_s = sum(r.end - r.start for r in runs if r.state == "unknown")
+    said = f"unsteady {seconds(unsteady_s)}" if unsteady_s else "never unsteady"
+    return said + (f", unknown {seconds(unknown_s)}" if unknown_s else "")
+
+
+def _run_shapes(run: Run, time: Scale, top: float) -> list[Shape]:
     inset = {"steady": 5.0, "unsteady": 0.0, "unknown": 2.0}[run.state]
-    tip = f"{run.state} from {after(run.start, start)} to {after(run.end, start)}, {run.looks:,} looks"
+    tip = f"{run.state} from {after(run.start, time.low)} to {after(run.end, time.low)}, {run.looks:,} looks"
     box = (time(run.start), top + inset, time(run.end), STRIP_PX - 2 * inset)
     drawn = [rect(*box, run.state, tip=tip)]
     if run.state != "steady":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,12 @@ class Row:
 
 def rect(x: float, y: float, to_x: float, height: float, look: str, *, tip: str = "") -> Shape:
     """Return a rectangle from *x* to *to_x*, at least one pixel wide so that nothing short is lost."""
-    box = {"x": x, "y": round(y, 1), "width": round(max(1.0, to_x - x), 1), "height": height}
+    box: dict[str, str | float] = {
+        "x": x,
+        "y": round(y, 1),
+        "width": round(max(1.0, to_x - x), 1),
+        "height": height,
+    }
     return Shape(tag="rect", attributes={**box, "class": look}, tip=tip)
 
 

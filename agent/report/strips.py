@@ -1,4 +1,4 @@
-"""The looks at one probe, merged into runs of equal state, so that ten minutes of looks stay a small picture."""
+"""The looks at one probe, merged into runs of equal state, so that a long run stays a small picture."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def _columns(parts: Sequence[Run]) -> list[Run]:
     first, last = parts[0].start, max(p.end for p in parts)
     width = (last - first) / COLUMNS
     cells: list[Run] = []
-    for number, inside in groupby(parts, key=lambda p: min(COLUMNS - 1, math.floor((p.start - first) / width))):
+    for number, inside in groupby(
+        parts, key=lambda p: min(COLUMNS - 1, math.floor((p.start - first) / width))
+    ):
         group = list(inside)
         worst = max((p.state for p in group), key=_BY_SEVERITY.index)
         start = first + number * width

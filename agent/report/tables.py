@@ -80,7 +80,9 @@ def _injection_row(injection: Injection, start: float) -> InjectionRow:
         doses=tuple(doses(injection.dose)),
         missed=brief(injection.missed or "", 300),
         error=brief(injection.error or "", 300),
-        landed=Answer(state=landed, word={"steady": "landed", "unsteady": "did not land"}.get(landed, "not checked")),
+        landed=Answer(
+            state=landed, word={"steady": "landed", "unsteady": "did not land"}.get(landed, "not checked")
+        ),
         gone=Answer(state=gone, word={"steady": "gone", "unsteady": "not gone"}.get(gone, "not checked")),
         steps=tuple(_steps(injection, start)),
         dead_men=tuple(_dead_men(injection)),
@@ -132,7 +134,14 @@ def doses(dose: Mapping[str, Json]) -> list[Dose]:
         else:
             side[name or "dose"] = value
     names = list(dict.fromkeys([*asked, *measured]))[:20]
-    return [Dose(name=f"dose, {n}" if n in UNITS else brief(n, 40), asked=_or_none(asked, n), measured=_or_none(measured, n)) for n in names]
+    return [
+        Dose(
+            name=f"dose, {n}" if n in UNITS else brief(n, 40),
+            asked=_or_none(asked, n),
+            measured=_or_none(measured, n),
+        )
+        for n in names
+    ]
 
 
 def _or_none(values: Mapping[str, Any], name: str) -> str:
@@ -207,7 +216,11 @@ def _tolerances(definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _tolerance(tolerance: Any) -> str:
-    if isinstance(tolerance, Mapping) and isinstance(ends := tolerance.get("range"), list | tuple) and len(ends) == 2:
+    if (
+        isinstance(tolerance, Mapping)
+        and isinstance(ends := tolerance.get("range"), list | tuple)
+        and len(ends) == 2
+    ):
         return f"{compact(ends[0])} to {compact(ends[1])}"
     return compact(tolerance)
 

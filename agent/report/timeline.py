@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.report.figures import last_moment
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 LEFT_PX, RIGHT_PX = 58.0, 30.0
 LANE_PX, PHASE_PX, BAR_PX = 15.0, 15.0, 18.0
-MOST_STRIPS, MOST_MARKS, MOST_BARS = 16, 60, 40
+MOST_STRIPS, MOST_MARKS, MOST_BARS = 16, 300, 40
+MOST_OF_A_KIND = 8
+"""Marks of a kind that comes more often (a lease renewed) become short ticks with one label."""
 PHASES = ("before", "method", "after", "rollbacks")
 EDGES = ("started", "ended")
 """Marks that the ends of the axis show already."""
@@ -31,15 +34,16 @@ def timeline(record: RunRecord, width: float) -> Scene | None:
     if not (math.isfinite(start) and math.isfinite(end) and end > start):
         return None
     time = Scale(low=start, high=end, first=LEFT_PX, last=width - RIGHT_PX)
-    marks = sorted((m for m in record.marks if m.kind not in EDGES), key=lambda m: m.at)[:MOST_MARKS]
-    labels = _mark_labels(marks, time)
+    rare, common = _marks(record.marks)
+    labels = _mark_labels(rare, common, time)
     head = [labels, *_head(record, time, labels.height)]
     top = sum(row.height for row in head)
     body, floor = _body(record, time, top)
     under = [s for i in record.injections[:MOST_BARS] for s in _shade(i, time, labels.height, floor, end)]
-    lines = [upright(time(m.at), 4, floor, f"mark {_loud(m)}", tip=_tip(m, start)) for m in marks]
+    lines = [upright(time(m.at), 4, floor, f"mark {_loud(m)}", tip=_tip(m, start)) for m in rare]
+    lines += [upright(time(m.at), top - 5, top, "mark quiet", tip=_tip(m, start)) for m in common]
     axis = _axis(time, floor)
-    shapes = [*under, *(s for row in head[1:] for s in row.shapes), *body, *lines, *labels.shapes, *axis.shapes]
+    shapes = [*under, *body, *lines, *(s for row in reversed(head) for s in row.shapes), *axis.shapes]
     return Scene(width=width, height=round(floor + axis.height), shapes=tuple(shapes), says=describe(record))
 
 
@@ -72,14 +76,24 @@ def _body(record: RunRecord, time: Scale, top: float) -> tuple[list[Shape], floa
         top += row.height
     for probe in probes(record.looks)[:MOST_STRIPS]:
         own = [a for a in record.activities if a.name == probe and a.section in {"before", "after"}]
-        row = strip(probe, runs(record.looks, probe), own, time, top, record.started_at)
+        row = strip(probe, runs(record.looks, probe), own, time, top)
         shapes += row.shapes
         top += row.height
     return shapes, top
 
 
+def _marks(marks: Sequence[Mark]) -> tuple[list[Mark], list[Mark]]:
+    """Return the marks to be drawn in full and those of which there are many, each in time order."""
+    inner = sorted((m for m in marks if m.kind not in EDGES), key=lambda m: m.at)
+    counts = Counter(m.kind for m in inner)
+    rare = [m for m in inner if counts[m.kind] <= MOST_OF_A_KIND]
+    return rare[:MOST_MARKS], [m for m in inner if counts[m.kind] > MOST_OF_A_KIND][:MOST_MARKS]
+
+
 def _loud(mark: Mark) -> str:
-    return "loud" if mark.kind in {"abort", "interrupted", "child_died", "halted", "not_recovered"} else "quiet"
+    return (
+        "loud" if mark.kind in {"abort", "interrupted", "child_died", "halted", "not_recovered"} else "quiet"
+    )
 
 
 def _tip(mark: Mark, start: float) -> str:
@@ -88,9 +102,13 @@ def _tip(mark: Mark, start: float) -> str:
     )
 
 
-def _mark_labels(marks: Sequence[Mark], time: Scale) -> Row:
-    """Place the names of *marks* above the picture; what fits in no lane keeps its line and its tip."""
-    names = [brief(m.kind.replace("_", " "), 24) for m in marks]
+def _mark_labels(rare: Sequence[Mark], common: Sequence[Mark], time: Scale) -> Row:
+    """Place the names of marks above the picture; what fits in no lane keeps its line and its tip."""
+    counts = Counter(m.kind for m in common)
+    firsts = list({m.kind: m for m in reversed(common)}.values())
+    marks = [*rare, *firsts]
+    times = [f" \N{MULTIPLICATION SIGN} {counts[m.kind]}" if m.kind in counts else "" for m in marks]
+    names = [brief(m.kind.replace("_", " "), 24) + n for m, n in zip(marks, times, strict=True)]
     boxes = [_beside(time(m.at), width_px(name), time) for m, name in zip(marks, names, strict=True)]
     placed = lanes([(low - 4, high + 4) for low, high, _ in boxes], 5)
     used = max((lane + 1 for lane in placed if lane is not None), default=0)
@@ -118,7 +136,9 @@ def _phases(record: RunRecord, time: Scale, top: float) -> Row:
         first = min(a.started_at for a in inside)
         last = max(a.ended_at if a.ended_at is not None else a.started_at for a in inside)
         x, to_x = time(first), max(time(last), time(first) + 2)
-        shapes.append(rect(x, top, to_x, PHASE_PX - 2, f"phase {phase}", tip=f"{phase}: {last - first:.2f} s"))
+        shapes.append(
+            rect(x, top, to_x, PHASE_PX - 2, f"phase {phase}", tip=f"{phase}: {last - first:.2f} s")
+        )
         if to_x - x > width_px(phase, 10) + 6:
             shapes.append(text(x + 4, top + 9.5, phase, "phase-name"))
     return Row(height=PHASE_PX + 3 if shapes else 0.0, shapes=shapes)
@@ -181,7 +201,7 @@ def _shade(injection: Injection, time: Scale, top: float, floor: float, end: flo
 
 def _axis(time: Scale, floor: float) -> Row:
     length = time.high - time.low
-    most = max(2, int((time.last - time.first) / 84))
+    most = max(2, int((time.last - time.first) / 62))
     shapes = [path(f"M{time.first} {floor}H{time.last}", "axis")]
     for tick in time_ticks(length, most):
         x = time(time.low + tick)

@@ -33,7 +33,7 @@ HEALING = ((17.98, "heal_started", ""), (18.0, "healed", "1 injection, gone"))
 
 def held() -> RunRecord:
     """A shard is killed; a third of the answers is degraded for a while, nobody gets an error."""
-    story = sim.Story(fault=(10.0, 12.4), length_s=22.0, degraded=0.33, failing=0.02, hit_s=0.5)
+    story = sim.Story(fault=(10.0, 12.4), length_s=22.0, degraded=0.33, failing=0.33, hit_s=0.5)
     dose = {"asked": {"signal": "SIGKILL"}, "measured": {"replaced_by_pid": 41822, "down_s": 2.31}}
     output = {"fault": KILL, "victims": ["sandbox/shard-2"], "landed": True, "dose": dose}
     return sim.record(
@@ -41,7 +41,7 @@ def held() -> RunRecord:
         "survives-a-killed-shard",
         title="The leaderboard survives a killed shard",
         verdict=Verdict.HELD,
-        reason="Steady before and after; unsteady for 2.6 s of the 3 s allowed while the shard was down.",
+        reason="Steady before and after; unsteady for 1.8 s of the 3 s allowed while the shard was down.",
         injections=(sim.injection(story, KILL, "sandbox/shard-2", dose),),
         activities=sim.activities(story, "kill-a-shard", output, {}),
         marks=sim.marks(
@@ -55,7 +55,13 @@ def held() -> RunRecord:
 def deviated() -> RunRecord:
     """A shard answers late; the breaker counts errors only, so every third player waits."""
     story = sim.Story(slow_ms=400.0, unknown=(21.0, 22.0))
-    dose = {"asked_ms": 400.0, "asked_jitter_ms": 20.0, "measured_ms": 400.7, "measured_jitter_ms": 19.2, "chunks": 274}
+    dose = {
+        "asked_ms": 400.0,
+        "asked_jitter_ms": 20.0,
+        "measured_ms": 400.7,
+        "measured_jitter_ms": 19.2,
+        "chunks": 274,
+    }
     output = {"fault": DELAY, "victims": ["shard-1"], "landed": True, "dose": dose}
     title = "The leaderboard stays fast when a shard is slow"
     return sim.record(
@@ -63,7 +69,7 @@ def deviated() -> RunRecord:
         "stays-fast-with-a-slow-shard",
         title=title,
         verdict=Verdict.DEVIATED,
-        reason="latency-p95 was unsteady for 7.8 s while the fault was in, and 3 s were allowed; p95 was 402 ms.",
+        reason="latency-p95 was unsteady for 7.4 s while the fault was in, and 3 s were allowed; p95 was 404 ms (n = 404).",
         injections=(sim.injection(story, DELAY, "shard-1", dose, lease_s=3.0, renew=sim.CHECK),),
         activities=sim.activities(story, "slow-a-shard", output, {"latency-p95": False}),
         marks=sim.marks((0, "started", ""), *HEALING, (21.2, "recovered", "steady again"), (32, "ended", "")),
@@ -74,7 +80,9 @@ def deviated() -> RunRecord:
 def inconclusive() -> RunRecord:
     """The fault met no traffic, so nothing was tested."""
     story = sim.Story(rate_rps=1.2)
-    injected = sim.injection(story, DELAY, "shard-3", {"asked_ms": 200.0, "chunks": 0}, landed=None, missed="met no traffic")
+    injected = sim.injection(
+        story, DELAY, "shard-3", {"asked_ms": 200.0, "chunks": 0}, landed=None, missed="met no traffic"
+    )
     return sim.record(
         story,
         "stays-fast-with-an-idle-shard",
@@ -131,8 +139,21 @@ def aborted() -> RunRecord:
     """The watch healed at once when the abort rule was met."""
     story = sim.Story(fault=(8.0, 13.45), length_s=24.0, failing=0.3)
     injected = (
-        sim.injection(story, "agent.faults.links.refuse", "shard-1", {"asked": {"toxicity": 1.0}, "measured": {"refused": 91}}),
-        sim.injection(story, DELAY, "shard-2", {"asked_ms": 80.0, "measured_ms": 80.4}, id="2", applied_at=sim.T0 + 9.1, landed_at=None),
+        sim.injection(
+            story,
+            "agent.faults.links.refuse",
+            "shard-1",
+            {"asked": {"toxicity": 1.0}, "measured": {"refused": 91}},
+        ),
+        sim.injection(
+            story,
+            DELAY,
+            "shard-2",
+            {"asked_ms": 80.0, "measured_ms": 80.4},
+            id="2",
+            applied_at=sim.T0 + 9.1,
+            landed_at=None,
+        ),
     )
     return sim.record(
         story,
@@ -142,14 +163,25 @@ def aborted() -> RunRecord:
         aborted=True,
         injections=injected,
         activities=sim.activities(story, "refuse-a-shard", None, {})[:3],
-        marks=sim.marks((13.4, "abort", "unsteady for 5.0 s"), (13.41, "heal_started", ""), (13.45, "healed", ""), (16.4, "recovered", "")),
+        marks=sim.marks(
+            (13.4, "abort", "unsteady for 5.0 s"),
+            (13.41, "heal_started", ""),
+            (13.45, "healed", ""),
+            (16.4, "recovered", ""),
+        ),
     )
 
 
 def leashed() -> RunRecord:
     """Everything but the harm."""
     story = sim.Story(fault=None, length_s=8.0)
-    return sim.record(story, "survives-a-killed-shard", verdict=Verdict.INCONCLUSIVE, leashed=True, reason="On the leash: would have killed sandbox/shard-2 (1 of 3).")
+    return sim.record(
+        story,
+        "survives-a-killed-shard",
+        verdict=Verdict.INCONCLUSIVE,
+        leashed=True,
+        reason="On the leash: would have killed sandbox/shard-2 (1 of 3).",
+    )
 
 
 def empty() -> RunRecord:

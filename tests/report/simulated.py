@@ -51,7 +51,9 @@ def traffic(story: Story) -> tuple[TrafficBin, ...]:
         hit = bool(story.fault and story.fault[0] <= at < min(story.fault[1], story.fault[0] + story.hit_s))
         degrading = bool(story.fault and story.fault[0] <= at < story.fault[1])
         n = max(1, round(story.rate_rps * story.bin_s + draw.gauss(0, 0.6)))
-        took = sorted(draw.lognormvariate(1.1, 0.35) + story.slow_ms * hit * (draw.random() < 0.34) for _ in range(n))
+        took = sorted(
+            draw.lognormvariate(1.1, 0.35) + story.slow_ms * hit * (draw.random() < 0.34) for _ in range(n)
+        )
         failed = sum(draw.random() < story.failing for _ in range(n)) if hit else 0
         gone = sum(draw.random() < story.degraded for _ in range(n)) if degrading else 0
         p50, p95, p99 = (took[min(n - 1, math.floor(n * q))] for q in (0.5, 0.95, 0.99))
@@ -120,7 +122,9 @@ def injection(story: Story, fault: str, victim: str, dose: dict[str, Json], **ch
     return Injection(**(given | changes))
 
 
-def activities(story: Story, action: str, output: Json, second: dict[str, bool | None]) -> tuple[Activity, ...]:
+def activities(
+    story: Story, action: str, output: Json, second: dict[str, bool | None]
+) -> tuple[Activity, ...]:
     """Return what Chaos Toolkit played: two probes before, the action, two probes after, the heal."""
     assert story.fault is not None
     start, end = T0 + story.fault[0], T0 + story.fault[1]
@@ -192,13 +196,23 @@ def definition(title: str, func: str, arguments: dict[str, Json]) -> dict[str, A
                     "name": "success-ratio",
                     "type": "probe",
                     "tolerance": {"type": "range", "range": [0.99, 1.0]},
-                    "provider": {"type": "python", "module": "probes.traffic", "func": "success_ratio", "arguments": window},
+                    "provider": {
+                        "type": "python",
+                        "module": "probes.traffic",
+                        "func": "success_ratio",
+                        "arguments": window,
+                    },
                 },
                 {
                     "name": "latency-p95",
                     "type": "probe",
                     "tolerance": {"type": "range", "range": [0, 100]},
-                    "provider": {"type": "python", "module": "probes.traffic", "func": "latency_p95_ms", "arguments": window},
+                    "provider": {
+                        "type": "python",
+                        "module": "probes.traffic",
+                        "func": "latency_p95_ms",
+                        "arguments": window,
+                    },
                 },
             ],
         },
@@ -206,11 +220,20 @@ def definition(title: str, func: str, arguments: dict[str, Json]) -> dict[str, A
             {
                 "name": func.replace("_", "-"),
                 "type": "action",
-                "provider": {"type": "python", "module": "agent.faults.links", "func": func, "arguments": arguments},
+                "provider": {
+                    "type": "python",
+                    "module": "agent.faults.links",
+                    "func": func,
+                    "arguments": arguments,
+                },
             }
         ],
         "rollbacks": [
-            {"name": "heal", "type": "action", "provider": {"type": "python", "module": "agent.faults", "func": "heal"}}
+            {
+                "name": "heal",
+                "type": "action",
+                "provider": {"type": "python", "module": "agent.faults", "func": "heal"},
+            }
         ],
     }
 
