@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.report.tables import Card
 from agent.report.words import NONE, milliseconds, percent, seconds
 
 if TYPE_CHECKING:
     from agent.report.figures import Figures, Share, Stretch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A key figure: what it is, the figure, and what it counts; *tone* is good, bad or plain."""
+
+    name: str
+    value: str
+    says: str
+    tone: str = "plain"
 
 
 def cards(told: Figures) -> list[Card]:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from agent.report import tables
+from agent.report import doses, tables
 from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
 from agent.report.rows import thinned
@@ -184,7 +184,7 @@ def _traffic(told: Figures) -> Iterator[str]:
 
 def _injections(record: RunRecord) -> Iterator[str]:
     rows = []
-    for i in tables.injection_rows(record)[:50]:
+    for i in doses.injection_rows(record)[:50]:
         dose = "; ".join(f"{d.name}: {d.asked} → {d.measured}" for d in i.doses)
         steps = ", ".join(f"{s.name} {s.took if n else s.at}" for n, s in enumerate(i.steps))
         wrong = "".join(f" {plain(w)}" for w in (i.missed, i.error) if w)

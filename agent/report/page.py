@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.report import tables
+from agent.report import doses, tables
 from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
 from agent.report.timeline import timeline
@@ -38,7 +38,7 @@ def html(record: RunRecord) -> str:
         told=told,
         wide=timeline(record, WIDE_PX),
         narrow=timeline(record, NARROW_PX),
-        injections=tables.injection_rows(record),
+        injections=doses.injection_rows(record),
         probes=tables.probe_rows(record),
         activities=tables.activity_rows(record),
         events=tables.event_rows(record),

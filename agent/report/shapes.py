@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+type Attributes = Mapping[str, str | float]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """One SVG element; *tip* becomes its ``<title>``, shown when the pointer rests on it."""
 
     tag: str
-    attributes: Mapping[str, str | float]
+    attributes: Attributes
     text: str = ""
     tip: str = ""
 
@@ -39,13 +41,9 @@ class Row:
 
 def rect(x: float, y: float, to_x: float, height: float, look: str, *, tip: str = "") -> Shape:
     """Return a rectangle from *x* to *to_x*, at least one pixel wide so that nothing short is lost."""
-    box: dict[str, str | float] = {
-        "x": x,
-        "y": round(y, 1),
-        "width": round(max(1.0, to_x - x), 1),
-        "height": height,
-    }
-    return Shape(tag="rect", attributes={**box, "class": look}, tip=tip)
+    width = round(max(1.0, to_x - x), 1)
+    box: Attributes = {"x": x, "y": round(y, 1), "width": width, "height": height, "class": look}
+    return Shape(tag="rect", attributes=box, tip=tip)
 
 
 def path(points: str, look: str, *, tip: str = "") -> Shape:
@@ -55,7 +53,7 @@ def path(points: str, look: str, *, tip: str = "") -> Shape:
 
 def text(x: float, y: float, words: str, look: str, *, anchor: str = "start") -> Shape:
     """Return a line of text, *anchor* one of ``start``, ``middle``, ``end``."""
-    place = {"x": round(x, 1), "y": round(y, 1), "text-anchor": anchor, "class": look}
+    place: Attributes = {"x": round(x, 1), "y": round(y, 1), "text-anchor": anchor, "class": look}
     return Shape(tag="text", attributes=place, text=words)
 
 

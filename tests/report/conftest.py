@@ -6,11 +6,14 @@ import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.model import Activity, InjectionState, Mark, RunRecord, Verdict
+
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
 
 
 def _load(name: str) -> Any:
@@ -33,7 +36,7 @@ HEALING = ((17.98, "heal_started", ""), (18.0, "healed", "1 injection, gone"))
 
 def held() -> RunRecord:
     """A shard is killed; a third of the answers is degraded for a while, nobody gets an error."""
-    story = sim.Story(fault=(10.0, 12.4), length_s=22.0, degraded=0.33, failing=0.33, hit_s=0.5)
+    story = sim.Story(fault=(10.0, 14.4), length_s=24.0, degraded=0.33, failing=0.33, hit_s=0.5)
     dose = {"asked": {"signal": "SIGKILL"}, "measured": {"replaced_by_pid": 41822, "down_s": 2.31}}
     output = {"fault": KILL, "victims": ["sandbox/shard-2"], "landed": True, "dose": dose}
     return sim.record(
@@ -41,15 +44,20 @@ def held() -> RunRecord:
         "survives-a-killed-shard",
         title="The leaderboard survives a killed shard",
         verdict=Verdict.HELD,
-        reason="Steady before and after; unsteady for 1.8 s of the 3 s allowed while the shard was down.",
+        reason="Steady before and after; unsteady for 2.6 s of the 3 s allowed while the shard was down.",
         injections=(sim.injection(story, KILL, "sandbox/shard-2", dose),),
         activities=sim.activities(story, "kill-a-shard", output, {}),
         marks=sim.marks(
-            (0.0, "started", ""), (12.37, "heal_started", ""), (12.4, "healed", "replacement is up"),
-            (13.1, "recovered", "steady again"), (22.0, "ended", ""),
+            (0.0, "started", ""),
+            (14.37, "heal_started", ""),
+            (14.4, "healed", "replacement is up"),
+            (14.5, "recovered", "steady again"),
+            (24.0, "ended", ""),
         ),
-        definition=sim.definition("The leaderboard survives a killed shard", "kill", {"selector": "sandbox/shard-*", "quantity": 1}),
-    )  # fmt: skip
+        definition=sim.definition(
+            "The leaderboard survives a killed shard", "kill", {"selector": "sandbox/shard-*", "quantity": 1}
+        ),
+    )
 
 
 def deviated() -> RunRecord:
@@ -69,7 +77,7 @@ def deviated() -> RunRecord:
         "stays-fast-with-a-slow-shard",
         title=title,
         verdict=Verdict.DEVIATED,
-        reason="latency-p95 was unsteady for 7.4 s while the fault was in, and 3 s were allowed; p95 was 404 ms (n = 404).",
+        reason="latency-p95 was unsteady for 7.4 s of 3 s allowed; p95 404 ms (n = 404).",
         injections=(sim.injection(story, DELAY, "shard-1", dose, lease_s=3.0, renew=sim.CHECK),),
         activities=sim.activities(story, "slow-a-shard", output, {"latency-p95": False}),
         marks=sim.marks((0, "started", ""), *HEALING, (21.2, "recovered", "steady again"), (32, "ended", "")),
@@ -103,7 +111,7 @@ def refused() -> RunRecord:
         started_at=sim.T0,
         ended_at=sim.T0,
         verdict=Verdict.REFUSED,
-        reason="Not started: the kill switch is on since 21:40 UTC (“payment incident”); resume with `gameday resume`.",
+        reason="Not started: the kill switch is on since 21:40 UTC (payment incident); see `gameday resume`.",
         host="sre-runner-3",
         agent_version="0.1.0",
     )
@@ -113,11 +121,15 @@ def not_recovered() -> RunRecord:
     """The partition could not be taken out again, and the watch had given up before."""
     story = sim.Story(fault=(8.0, 24.0), length_s=30.0, failing=0.35)
     left = sim.injection(
-        story, "agent.faults.packets.partition", "10.0.3.17:5432",
+        story,
+        "agent.faults.packets.partition",
+        "10.0.3.17:5432",
         {"asked": {"packets": "all"}, "measured": {"dropped": 812}},
-        state=InjectionState.NOT_RECOVERED, healed_at=None, gone=False,
+        state=InjectionState.NOT_RECOVERED,
+        healed_at=None,
+        gone=False,
         error="nft: Operation not permitted (tried 6 times over 15.2 s)",
-    )  # fmt: skip
+    )
     return sim.record(
         replace(story, fault=(8.0, 99.0)),
         "survives-a-partition",
@@ -129,10 +141,13 @@ def not_recovered() -> RunRecord:
         injections=(left,),
         activities=sim.activities(story, "partition-the-database", None, {"success-ratio": False})[:3],
         marks=sim.marks(
-            (8.02, "landed", ""), (13.4, "abort", "unsteady for 5.0 s"), (13.41, "heal_started", ""), (13.5, "child_died", "SIGKILL by the agent"),
+            (8.02, "landed", ""),
+            (13.4, "abort", "unsteady for 5.0 s"),
+            (13.41, "heal_started", ""),
+            (13.5, "child_died", "SIGKILL by the agent"),
             (28.6, "not_recovered", "10.0.3.17:5432 is still partitioned"),
         ),
-    )  # fmt: skip
+    )
 
 
 def aborted() -> RunRecord:
@@ -197,7 +212,7 @@ def long() -> RunRecord:
         story,
         "holds-for-ten-minutes",
         verdict=Verdict.DEVIATED,
-        reason="success-ratio was unsteady for 121 s of 240 s.",
+        reason="success-ratio was unsteady for 51 s of 240 s.",
         injections=(sim.injection(story, DELAY, "shard-1", dose, max_duration_s=300.0),),
         activities=sim.activities(story, "slow-a-shard", None, {}),
         marks=tuple(Mark(at=sim.T0 + 180 + k, kind="lease_renewed") for k in range(240)),
@@ -216,19 +231,48 @@ def hostile() -> RunRecord:
     probe = tale.looks[0].readings[0]
     readings = (replace(probe, probe=HOSTILE, value=HOSTILE, error=HOSTILE),)
     return tale.with_(
-        run=HOSTILE, experiment=HOSTILE, title=HOSTILE, reason=HOSTILE, host=HOSTILE, agent_version=HOSTILE, recovered=False,
+        run=HOSTILE,
+        experiment=HOSTILE,
+        title=HOSTILE,
+        reason=HOSTILE,
+        host=HOSTILE,
+        agent_version=HOSTILE,
+        recovered=False,
         looks=tuple(replace(k, readings=readings) for k in tale.looks),
         marks=tuple(replace(m, kind=HOSTILE, says=HOSTILE) for m in tale.marks),
         injections=tuple(
-            replace(i, fault=HOSTILE, victims=(HOSTILE,) * 40, dose={HOSTILE: HOSTILE}, error=HOSTILE, healed_at=None, state=InjectionState.APPLIED)
+            replace(
+                i,
+                fault=HOSTILE,
+                victims=(HOSTILE,) * 40,
+                dose={HOSTILE: HOSTILE},
+                error=HOSTILE,
+                healed_at=None,
+                state=InjectionState.APPLIED,
+            )
             for i in tale.injections
         ),
         activities=(
-            Activity(name=HOSTILE, kind="probe", section="before", started_at=sim.T0 + 1, status=HOSTILE, output={HOSTILE: HOSTILE}, error=HOSTILE),
-            Activity(name="loud", kind="action", section="method", started_at=sim.T0 + 2, status="succeeded", output="x" * 5_000_000),
+            Activity(
+                name=HOSTILE,
+                kind="probe",
+                section="before",
+                started_at=sim.T0 + 1,
+                status=HOSTILE,
+                output={HOSTILE: HOSTILE},
+                error=HOSTILE,
+            ),
+            Activity(
+                name="loud",
+                kind="action",
+                section="method",
+                started_at=sim.T0 + 2,
+                status="succeeded",
+                output="x" * 5_000_000,
+            ),
         ),
         definition={HOSTILE: [HOSTILE]},
-    )  # fmt: skip
+    )
 
 
 STORIES = (held, deviated, inconclusive, refused, not_recovered, aborted, leashed, empty, long, hostile)
@@ -244,3 +288,9 @@ def stories() -> dict[str, RunRecord]:
 def story(request: pytest.FixtureRequest) -> RunRecord:
     """Each story in turn."""
     return request.param()
+
+
+@pytest.fixture(scope="session")
+def any_record() -> st.SearchStrategy[RunRecord]:
+    """Return a strategy for run records of every kind, also those no run would leave."""
+    return _load("arbitrary").records  # type: ignore[no-any-return]
