@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent.catalog.redact import secret_values
+from agent.catalog.values import convert
 from agent.model import Radius
 
 if TYPE_CHECKING:
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.catalog.extension import GamedayKeys
+    from agent.catalog.problem import Problem
     from agent.model import Call
 
 HEAL_S = 30.0
@@ -73,14 +78,49 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Something a run needs from its surroundings, and the problem there is without it.
+
+    ``variable`` is of the environment and converts to ``kind``; ``program`` is on ``PATH``.
+    """
+
+    problem: Problem
+    variable: str | None = None
+    kind: str = "str"
+    program: str | None = None
+
+    def met(self, environ: Mapping[str, str]) -> bool:
+        """Return whether *environ* has it."""
+        if self.program is not None:
+            return shutil.which(os.path.expanduser(self.program), path=environ.get("PATH")) is not None  # noqa: PTH111 - as Chaos Toolkit does
+        try:
+            convert(self.kind, environ[self.variable or ""])
+        except (KeyError, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """One file that holds an experiment; ``definition`` is what Chaos Toolkit is given."""
+    """One file that holds an experiment; ``definition`` is what Chaos Toolkit is given.
+
+    Variables are in the definition's configuration already.
+    """
 
     path: Path
     title: str
     definition: Mapping[str, Any]
     allowance: Allowance
     faults: tuple[Fault, ...] = ()
+    needs: tuple[Need, ...] = ()
+
+    def unmet(self, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+        """Return what a run in *environ* would lack; a run does not start while there is any."""
+        return tuple(need.problem for need in self.needs if not need.met(environ))
+
+    def secret_values(self, environ: Mapping[str, str]) -> frozenset[str]:
+        """Return every value that must not be shown; see :mod:`agent.catalog.redact`."""
+        return secret_values(self.definition, environ)
 
     @property
     def description(self) -> str:
