@@ -73,16 +73,19 @@ def _activity(spot: Spot, module: Module, values: Values) -> Iterator[Finding]:
     if signature is not None:
         implied = {"configuration"} | ({"secrets"} if spot.provider.get("secrets") else set())
         implied |= {"value"} if spot.section == "tolerance" else set()
-        yield from _secrets(spot, signature)
+        yield from _injected(spot, signature)
         yield from _binding((*spot.where, "provider"), spot.provider, signature, implied, values)
 
 
-def _secrets(spot: Spot, signature: Mapping[str, Any]) -> Iterator[Finding]:
-    takes = {parameter["name"]: parameter["required"] for parameter in signature["parameters"]}
-    groups = listed(spot.provider.get("secrets"))
-    if groups and "secrets" not in takes:
+def _injected(spot: Spot, signature: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what Chaos Toolkit would pass and the function does not take."""
+    takes = {parameter["name"] for parameter in signature["parameters"]}
+    if listed(spot.provider.get("secrets")) and "secrets" not in takes:
         says = "the function has no argument secrets, so it never gets them"
         yield Finding(where=(*spot.where, "provider", "secrets"), says=says, instead="take them out")
+    if spot.section == "tolerance" and "value" not in takes and not signature["open"]:
+        says = "the function takes no argument value, which is what a tolerance is given"
+        yield Finding(where=(*spot.where, "provider"), says=says)
 
 
 def _binding(

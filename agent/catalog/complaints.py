@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from agent.catalog.fields import Part
+from agent.catalog.outline import mapping
 from agent.catalog.problem import Finding, Where, nearest
 from agent.catalog.shape import ExperimentFile
 
@@ -102,7 +103,7 @@ def _finding(where: Where, detail: ErrorDetails) -> Finding:
         return Finding(
             where=where, says=f"{_shown(given)} is not known here", instead=_literal(expected, given, where)
         )
-    if kind == "union_tag_not_found":
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _untagged(where, given)
     if kind == "string_pattern_mismatch":
         return Finding(where=where, says=_pattern(str(given), str(detail.get("ctx", {}).get("pattern"))))
@@ -138,6 +139,9 @@ def _untagged(where: Where, given: Any) -> Finding:
     if isinstance(given, dict) and given.get("type") == "probe":
         says = "Chaos Toolkit drops a looked-up value silently when the probe fails"
         return Finding(where=where, says=says, instead="give the value as {type: env, …} or with --var")
+    if where[0] == "secrets" and len(where) == 2 and mapping(given).get("type") == "env":
+        says = "a secret outside a group breaks Chaos Toolkit"
+        return Finding(where=where, says=says, instead=f"write it inside one: {{group: {{{where[1]}: …}}}}")
     return _bad_type(where, given, ("env",) if where[0] == "configuration" else ("env", "vault"))
 
 

@@ -18,6 +18,7 @@ from agent.catalog.harm import fault_steps, harm_findings
 from agent.catalog.modules import modules as imported_modules
 from agent.catalog.names import name_findings
 from agent.catalog.needs import needs
+from agent.catalog.outside import outside_findings
 from agent.catalog.problem import Finding, InvalidExperiment, Problem, Unreadable, dotted
 from agent.catalog.substitution import substitution_findings
 from agent.catalog.values import Values, known, values_of, with_variables
@@ -147,6 +148,7 @@ def _findings(draft: _Draft, modules: Modules) -> Iterator[Finding]:
         yield from harm_findings(draft.definition)
         yield from tolerance_findings(draft.definition)
         yield from substitution_findings(draft.definition, draft.values)
+        yield from outside_findings(draft.definition, draft.values)
         yield from call_findings(draft.definition, draft.values, modules)
 
 
