@@ -36,14 +36,20 @@ def call_findings(definition: Mapping[str, Any], values: Values, modules: Module
     """Yield what cannot be imported and what would not be accepted."""
     calls = [spot for spot in activities(definition) if spot.provider.get("type") == "python"]
     around = [spot for _, spots in controls(definition) for spot in spots]
-    names = {spot.provider.get("module") for spot in (*calls, *around)}
-    found = modules(sorted(name for name in names if isinstance(name, str) and _is_dotted(name)))
+    names = {module_of(spot) for spot in (*calls, *around)}
+    found = modules(sorted(name for name in names if name and _is_dotted(name)))
     for spot in calls:
-        if module := found.get(str(spot.provider.get("module"))):
+        if module := found.get(module_of(spot) or ""):
             yield from _activity(spot, module, values)
     for spot in around:
-        if module := found.get(str(spot.provider.get("module"))):
+        if module := found.get(module_of(spot) or ""):
             yield from _control(spot, module, values)
+
+
+def module_of(spot: Spot) -> str | None:
+    """Return the name of the module that a spot's provider calls, if it has one."""
+    module = spot.provider.get("module")
+    return module if isinstance(module, str) else None
 
 
 def _is_dotted(name: str) -> bool:

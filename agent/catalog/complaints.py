@@ -60,7 +60,7 @@ def shape_findings(value: Any) -> tuple[ExperimentFile | None, list[Finding]]:
 def _findings(value: Any, error: ValidationError) -> Iterator[Finding]:
     wanted: dict[Where, list[str]] = {}
     for detail in error.errors(include_url=False):
-        where = _where(value, detail["loc"])
+        where = _where(value, detail["loc"], missing=detail["type"] == "missing")
         if detail["type"] in _TYPES:
             wanted.setdefault(where, []).append(_TYPES[detail["type"]])
         else:
@@ -70,15 +70,15 @@ def _findings(value: Any, error: ValidationError) -> Iterator[Finding]:
         yield Finding(where=where, says=f"must be {' or '.join(dict.fromkeys(kinds))}, not {_kind(found)}")
 
 
-def _where(value: Any, loc: tuple[int | str, ...]) -> Where:
-    """Return *loc* without the validator's own steps; the last step may be a missing key."""
+def _where(value: Any, loc: tuple[int | str, ...], *, missing: bool) -> Where:
+    """Return *loc* without the validator's own steps; the last step is kept if it is *missing*."""
     where: list[int | str] = []
     for i, step in enumerate(loc):
         here = isinstance(value, dict) and step in value
         if here or (isinstance(value, list) and isinstance(step, int) and step < len(value)):
             value = value[step]
             where.append(step)
-        elif isinstance(value, dict) and i == len(loc) - 1 and not _TAG.fullmatch(str(step)):
+        elif missing and i == len(loc) - 1:
             where.append(step)
     return tuple(where)
 
@@ -99,10 +99,8 @@ def _finding(where: Where, detail: ErrorDetails) -> Finding:
         refused = _REFUSED_KEYS.get((owner.__name__, key))
         return Finding(where=where, says=f"unknown key {key}", instead=refused or nearest(key, _keys(owner)))
     if kind == "literal_error":
-        expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
-        return Finding(
-            where=where, says=f"{_shown(given)} is not known here", instead=_literal(expected, given, where)
-        )
+        instead = _literal(re.findall(r"'([^']*)'", str(detail["ctx"]["expected"])), given, where)
+        return Finding(where=where, says=f"{_shown(given)} is not known here", instead=instead)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _untagged(where, given)
     if kind == "string_pattern_mismatch":
@@ -125,21 +123,27 @@ def _untagged(where: Where, given: Any) -> Finding:
     """Say what a part without a known ``type`` could be."""
     if where[-1] == "provider":
         return _bad_type(where, given, ("python", "process", "http"))
-    if where[-1] == "tolerance":
-        if isinstance(given, float):
-            instead = f"write {{type: range, range: [{given}, {given}]}}, or a range around it"
-            return Finding(
-                where=where, says="Chaos Toolkit does not compare with a broken number", instead=instead
-            )
-        if isinstance(given, dict):
-            return _bad_type(where, given, ("range", "regex", "jsonpath", "probe"))
-        return Finding(
-            where=where, says=f"must be a value, a list, or a mapping with type, not {_kind(given)}"
-        )
-    if isinstance(given, dict) and given.get("type") == "probe":
+    return _bad_tolerance(where, given) if where[-1] == "tolerance" else _bad_value(where, given)
+
+
+def _bad_tolerance(where: Where, given: Any) -> Finding:
+    if isinstance(given, float):
+        says = "Chaos Toolkit does not compare with a broken number"
+        instead = f"write {{type: range, range: [{given}, {given}]}}, or a range around it"
+        return Finding(where=where, says=says, instead=instead)
+    if isinstance(given, dict):
+        return _bad_type(where, given, ("range", "regex", "jsonpath", "probe"))
+    says = f"must be a value, a list, or a mapping with type, not {_kind(given)}"
+    return Finding(where=where, says=says)
+
+
+def _bad_value(where: Where, given: Any) -> Finding:
+    """Say what an entry of the configuration or the secrets could be."""
+    kind = mapping(given).get("type")
+    if kind == "probe":
         says = "Chaos Toolkit drops a looked-up value silently when the probe fails"
         return Finding(where=where, says=says, instead="give the value as {type: env, …} or with --var")
-    if where[0] == "secrets" and len(where) == 2 and mapping(given).get("type") == "env":
+    if where[0] == "secrets" and len(where) == 2 and kind == "env":
         says = "a secret outside a group breaks Chaos Toolkit"
         return Finding(where=where, says=says, instead=f"write it inside one: {{group: {{{where[1]}: …}}}}")
     return _bad_type(where, given, ("env",) if where[0] == "configuration" else ("env", "vault"))

@@ -20,7 +20,9 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_PART = re.compile(r"(?P<first>\*|[a-z]+|\d{1,2})(?:-(?P<last>[a-z]+|\d{1,2}))?(?:/(?P<step>\d{1,2}))?")
+_PART = re.compile(
+    r"(?P<first>\*|[a-z]+|\d{1,2})(?:-(?P<last>[a-z]+|\d{1,2}))?(?:/(?P<step>\d{1,2}))?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ def _part(field: Field, part: str) -> range:
     high = low if last is None else _number(field, last)
     if low > high:
         raise ValueError(f"{field.name}: {part!r} runs backwards; write two ranges")
+    if step is not None and int(step) > high - low:
+        raise ValueError(f"{field.name}: {part!r} has a step larger than its range")
     return range(low, high + 1, int(step or 1))
 
 

@@ -86,6 +86,7 @@ class _Unfolding:
         self.places.setdefault(where, node.at)
         match node:
             case Scalar():
+                _check_text(node)
                 if node.doubt:
                     self.findings.append(Finding(where=where, says=node.doubt, instead="put it in quotes"))
                 return node.value
@@ -112,8 +113,16 @@ class _Unfolding:
 
     def _key(self, key: Node, where: Where) -> str | None:
         """Return the key's text, or note that it has none."""
+        if isinstance(key, Scalar):
+            _check_text(key)
         if isinstance(key, Scalar) and isinstance(key.value, str) and not key.doubt:
             return key.value
         says = key.doubt if isinstance(key, Scalar) and key.doubt else "a key is not a text"
         self.findings.append(Finding(where=where, says=says, instead="put the key in quotes", at=key.at))
         return None
+
+
+def _check_text(node: Scalar) -> None:
+    """Refuse a text that is no Unicode: an escape can write half of a surrogate pair."""
+    if isinstance(node.value, str) and any("\ud800" <= character <= "\udfff" for character in node.value):
+        raise Unreadable("has a text with half a character in it, a lone surrogate", at=node.at)

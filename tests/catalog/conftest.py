@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,10 +146,23 @@ class Bench:
             path.write_bytes(content)
         return path
 
+    def good(self) -> dict[str, Any]:
+        """Return the good experiment as data that a test may break."""
+        loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE)
+        return loaded
+
     def errors(self, content: Any, name: str = "claim.yaml", **options: Any) -> Sequence[Problem]:
         """Return what is wrong with *content*."""
+        return self.errors_of(self.write(content, name), **options)
+
+    def errors_of_value(self, value: Any) -> Sequence[Problem]:
+        """Return what is wrong with *value* in a JSON file, whatever it is."""
+        return self.errors(json.dumps(value, allow_nan=True), "claim.json")
+
+    def errors_of(self, path: Path, **options: Any) -> Sequence[Problem]:
+        """Return what is wrong with the file at *path*."""
         try:
-            read(self.write(content, name), modules=options.pop("modules", known_modules), **options)
+            read(path, modules=known_modules, **options)
         except InvalidExperiment as error:
             return error.errors
         return ()
@@ -167,10 +181,9 @@ def example() -> str:
 
 
 @pytest.fixture
-def definition() -> dict[str, Any]:
+def definition(bench: Bench) -> dict[str, Any]:
     """The good experiment as data that a test may break."""
-    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE)
-    return loaded
+    return bench.good()
 
 
 @pytest.fixture
