@@ -74,7 +74,7 @@ class Runtime(Part):
     """How Chaos Toolkit plays the experiment; gameday plays it the same way."""
 
     hypothesis: HypothesisRuntime = Field(default_factory=HypothesisRuntime)
-    """When Chaos Toolkit looks at the steady state."""
+    """When the hypothesis is looked at."""
     rollbacks: RollbacksRuntime | None = None
     """When rollbacks are played; required where there are any."""
 
@@ -147,7 +147,7 @@ class ExperimentFile(Part):
     controls: list[Control] = Field(default_factory=list)
     """Controls of the whole experiment."""
     hypothesis: Annotated[Hypothesis, Field(alias="steady-state-hypothesis")]
-    """What is true as long as all is well."""
+    """The claim, and how to tell whether it is true."""
     method: list[AnyStep]
     """What is done; may be empty."""
     rollbacks: list[AnyStep] = Field(default_factory=list)

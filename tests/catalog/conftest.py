@@ -71,7 +71,11 @@ def success_ratio(window_s: float, *, key: str | None = None, secrets: dict[str,
 
 
 def kill(
-    *, selector: str, quantity: int | None = None, fraction: float | None = None, restart: list[str] | None = None
+    *,
+    selector: str,
+    quantity: int | None = None,
+    fraction: float | None = None,
+    restart: list[str] | None = None,
 ) -> dict[str, Any]:
     """Look like a fault."""
     raise NotImplementedError(selector, quantity, fraction, restart)

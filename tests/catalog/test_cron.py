@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,19 +57,22 @@ def _selected(piece: str, index: int, names: dict[str, int]) -> list[int]:
     return [n % 7 if index == 4 else n for n in range(first, last + 1, int(step or 1))]
 
 
-@given(text=crons(), start=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)))
-def test_what_is_accepted_means_the_same_to_cron_and_to_the_scheduler(text: str, start: datetime) -> None:
+@given(text=crons(), minute=st.integers(0, 366 * 24 * 60), second=st.integers(0, 59))
+def test_what_is_accepted_means_the_same_to_cron_and_to_the_scheduler(
+    text: str, minute: int, second: int
+) -> None:
     """The scheduler's next time is one at which cron is due, and cron is not due before it."""
     try:
         check_cron(text)
     except ValueError:
         return  # a day that never comes, such as 30 feb
-    moment = start.replace(tzinfo=UTC)
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute, seconds=second)
     due = CronTrigger.from_crontab(text, timezone=UTC).get_next_fire_time(None, moment)
     assert due is not None
     assert classic(text, due)
-    earlier = (moment + timedelta(minutes=n) for n in range(1, 200))
-    assert not any(classic(text, m) for m in earlier if m.replace(second=0, microsecond=0) < due and m.second == 0)
+    first = moment.replace(second=0) + timedelta(minutes=1 if second else 0)
+    earlier = (first + timedelta(minutes=n) for n in range(200))
+    assert not any(classic(text, m) for m in earlier if m < due)
 
 
 @pytest.mark.parametrize(
@@ -103,25 +108,24 @@ def test_what_is_accepted_means_the_same_to_cron_and_to_the_scheduler(text: str,
 )
 def test_traps_are_refused(text: str, says: str) -> None:
     """What is wrong, or read differently somewhere, is refused with the reason."""
-    with pytest.raises(ValueError, match=".*") as caught:
+    with pytest.raises(ValueError, match=re.escape(says)):
         check_cron(text)
-    assert says in str(caught.value)
 
 
 @given(text=st.text(alphabet="0159*/-,@ monfeb", max_size=20) | st.text(max_size=10))
 def test_any_text_is_accepted_or_refused(text: str) -> None:
     """Whatever is written in a schedule, there is no other exception."""
     for check in (check_cron, check_timezone):
-        try:
+        with contextlib.suppress(ValueError):
             assert check(text) == text
-        except ValueError as error:
-            assert str(error)
 
 
-@pytest.mark.parametrize("text", ["", "Europe", "../../etc/passwd", "/etc/localtime", "Europe/Berln", "CEST+1", "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "Europe", "../../etc/passwd", "/etc/localtime", "Europe/Berln", "CEST+1", "\0"]
+)
 def test_what_is_no_time_zone_is_refused(text: str) -> None:
     """A zone is a name of the IANA database and nothing else."""
-    with pytest.raises(ValueError, match="is no time zone; (did you mean|write one such as)"):
+    with pytest.raises(ValueError, match=r"is no time zone; (did you mean|write one such as)"):
         check_timezone(text)
 
 

@@ -146,5 +146,9 @@ def test_siblings_of_a_missing_module_are_known() -> None:
 @pytest.fixture(autouse=True)
 def _no_child_is_left() -> Iterator[None]:
     yield
-    assert not [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE and "importable" in " ".join(c.cmdline())]
+    assert not [
+        c
+        for c in psutil.Process().children()
+        if c.status() != psutil.STATUS_ZOMBIE and "importable" in " ".join(c.cmdline())
+    ]
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL

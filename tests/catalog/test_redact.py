@@ -12,14 +12,20 @@ from hypothesis import strategies as st
 
 from agent.catalog.redact import PART_LENGTH_MIN, REDACTED, looks_secret, redact, secret_values
 
-secrets = st.sets(st.text(min_size=PART_LENGTH_MIN, max_size=12).filter(lambda s: s not in REDACTED), max_size=4)
+secrets = st.sets(
+    st.text(min_size=PART_LENGTH_MIN, max_size=12).filter(lambda s: s not in REDACTED), max_size=4
+)
 keys = st.text(max_size=4) | st.sampled_from(["password", "apiKey", "Authorization", "name", "secrets"])
 
 
 def json_with(given_secrets: set[str]) -> st.SearchStrategy[object]:
     """Return JSON values that have the secrets in many of their texts and keys."""
     hidden = st.sampled_from(sorted(given_secrets)) if given_secrets else st.just("")
-    text = st.text(max_size=6) | hidden | st.builds(lambda a, b, c: a + b + c, st.text(max_size=4), hidden, st.text(max_size=4))
+    text = (
+        st.text(max_size=6)
+        | hidden
+        | st.builds(lambda a, b, c: a + b + c, st.text(max_size=4), hidden, st.text(max_size=4))
+    )
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text
     return st.recursive(
         leaves,
@@ -71,14 +77,29 @@ def test_a_secret_is_hidden_as_it_looks_in_a_url_and_in_json(secret: str) -> Non
     ("value", "expected"),
     [
         ({"password": "x"}, {"password": REDACTED}),
-        ({"headers": {"X-Api-Key": "k", "Authorization": "b", "accept": "*"}}, {"headers": {"X-Api-Key": REDACTED, "Authorization": REDACTED, "accept": "*"}}),
-        ({"authToken": 5, "empty": {"token": ""}, "no": {"token": None}}, {"authToken": REDACTED, "empty": {"token": ""}, "no": {"token": None}}),
+        (
+            {"headers": {"X-Api-Key": "k", "Authorization": "b", "accept": "*"}},
+            {"headers": {"X-Api-Key": REDACTED, "Authorization": REDACTED, "accept": "*"}},
+        ),
+        (
+            {"authToken": 5, "empty": {"token": ""}, "no": {"token": None}},
+            {"authToken": REDACTED, "empty": {"token": ""}, "no": {"token": None}},
+        ),
         ({"credentials": {"user": "a", "id": [1]}}, {"credentials": {"user": REDACTED, "id": [REDACTED]}}),
         ({"secrets": {"board": {"admin": "x"}}}, {"secrets": {"board": {"admin": REDACTED}}}),
-        ({"secrets": {"b": {"a": {"type": "env", "key": "ADMIN"}}}}, {"secrets": {"b": {"a": {"type": "env", "key": "ADMIN"}}}}),
+        (
+            {"secrets": {"b": {"a": {"type": "env", "key": "ADMIN"}}}},
+            {"secrets": {"b": {"a": {"type": "env", "key": "ADMIN"}}}},
+        ),
         ({"provider": {"secrets": ["board"]}}, {"provider": {"secrets": ["board"]}}),
-        ({"token": {"type": "env", "key": "T", "default": "d"}}, {"token": {"type": "env", "key": "T", "default": REDACTED}}),
-        ({"key": "player-1", "tokens_per_s": 5, "max_tokens": 2}, {"key": "player-1", "tokens_per_s": 5, "max_tokens": 2}),
+        (
+            {"token": {"type": "env", "key": "T", "default": "d"}},
+            {"token": {"type": "env", "key": "T", "default": REDACTED}},
+        ),
+        (
+            {"key": "player-1", "tokens_per_s": 5, "max_tokens": 2},
+            {"key": "player-1", "tokens_per_s": 5, "max_tokens": 2},
+        ),
         ("redis://user:pw@host:1/0", f"redis://user:{REDACTED}@host:1/0"),
         ("redis://:pw@host", f"redis://:{REDACTED}@host"),
         ("curl -H 'Authorization: Bearer abc.def' x", f"curl -H 'Authorization: Bearer {REDACTED}' x"),
@@ -99,6 +120,15 @@ def test_the_secrets_of_a_definition_are_known() -> None:
     definition = {
         "configuration": {"api_token": {"type": "env", "key": "TOKEN", "default": "none-yet"}, "port": 80},
         "secrets": {"board": {"admin": "inline", "pin": 4711, "root": {"type": "env", "key": "ROOT"}}},
-        "method": [{"provider": {"secrets": ["board"], "headers": {"Authorization": "${admin}", "Cookie": "c=1"}}}],
+        "method": [
+            {"provider": {"secrets": ["board"], "headers": {"Authorization": "${admin}", "Cookie": "c=1"}}}
+        ],
     }
-    assert secret_values(definition, {"TOKEN": "t", "ROOT": "r"}) == {"t", "none-yet", "inline", "4711", "r", "c=1"}
+    assert secret_values(definition, {"TOKEN": "t", "ROOT": "r"}) == {
+        "t",
+        "none-yet",
+        "inline",
+        "4711",
+        "r",
+        "c=1",
+    }

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.catalog.conftest import Bench
 
 SSH = "steady-state-hypothesis"
 PROBE = "steady-state-hypothesis.probes[0]"
 URL = {"type": "http", "url": "http://127.0.0.1:1", "timeout": 1}
 LIST = {"type": "process", "path": "ls", "timeout": 1}
-HEAL = {"name": "heal", "type": "action", "provider": {"type": "python", "module": "agent.faults", "func": "heal"}}
+HEAL = {
+    "name": "heal",
+    "type": "action",
+    "provider": {"type": "python", "module": "agent.faults", "func": "heal"},
+}
 KILL = {"type": "python", "module": "agent.faults.processes", "func": "kill", "arguments": {"selector": "*"}}
 RATIO = {"type": "python", "module": "probes.traffic", "func": "success_ratio", "arguments": {"window_s": 3}}
 PICKY = {"type": "python", "module": "controls.picky"}
@@ -22,7 +30,10 @@ def step(provider: dict[str, Any], **keys: Any) -> dict[str, Any]:
     return {"name": "extra", "type": "action", "provider": provider, **keys}
 
 
-CASES: list[tuple[str, Any, str, str]] = [
+type Case = tuple[str, Any, str, str]
+"""Where to break the example, with what, which place is named, and a part of what is said."""
+
+CASES: list[Case] = [
     # unknown keys, with the nearest known one
     ("titel", "x", "titel", "did you mean title?"),
     ("dry", "actions", "dry", "use gameday run --leash"),
@@ -45,7 +56,12 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("runtime.rollback", {}, "runtime.rollback", "did you mean rollbacks?"),
     ("runtime.python", {}, "runtime.python", "its own environment"),
     ("configuration.gateway.ky", "x", "configuration.gateway.ky", "did you mean key?"),
-    ("secrets.board", {"admin": {"type": "env", "key": "K", "default": "x"}}, "secrets.board.admin.default", "unknown key"),
+    (
+        "secrets.board",
+        {"admin": {"type": "env", "key": "K", "default": "x"}},
+        "secrets.board.admin.default",
+        "unknown key",
+    ),
     # wrong types, missing keys
     ("title", 3, "title", "must be a text, not a number (3)"),
     ("title", "  ", "title", "is empty"),
@@ -80,26 +96,71 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("rollbacks.+", HEAL, "rollbacks[1].name", "taken by rollbacks[0]"),
     (f"{SSH}.probes.+", {"ref": "kill-a-shard", "tolerance": 1}, f"{SSH}.probes[1].ref", "is an action"),
     ("controls.+", {"name": "traffic", "provider": PICKY}, "controls[1].name", "drops the rest"),
-    ("method.0.controls", [{"name": "traffic", "provider": PICKY}], "method[0].controls[0].name", "drops the rest"),
-    ("method.0.controls", [{"name": n, "provider": PICKY} for n in "ab"], "method[0].controls", "several times"),
+    (
+        "method.0.controls",
+        [{"name": "traffic", "provider": PICKY}],
+        "method[0].controls[0].name",
+        "drops the rest",
+    ),
+    (
+        "method.0.controls",
+        [{"name": n, "provider": PICKY} for n in "ab"],
+        "method[0].controls",
+        "several times",
+    ),
     ("extensions.+", {"name": "gamday"}, "extensions[1].name", "did you mean gameday?"),
     ("extensions.+", {"name": "gameday", "timeout_s": 1}, "extensions[1].name", "two extensions"),
     # references to values
-    ("method.0.provider.arguments.selector", "${shrd}", "method[0].provider.arguments.selector", "stands for nothing"),
-    ("method.0.provider.arguments.quantity", "${victim}", "method[0].provider.arguments.quantity", "did you mean ${victims}?"),
-    ("controls.0.provider.arguments.url", "${gatway}/x", "controls[0].provider.arguments.url", "did you mean ${gateway}?"),
+    (
+        "method.0.provider.arguments.selector",
+        "${shrd}",
+        "method[0].provider.arguments.selector",
+        "stands for nothing",
+    ),
+    (
+        "method.0.provider.arguments.quantity",
+        "${victim}",
+        "method[0].provider.arguments.quantity",
+        "did you mean ${victims}?",
+    ),
+    (
+        "controls.0.provider.arguments.url",
+        "${gatway}/x",
+        "controls[0].provider.arguments.url",
+        "did you mean ${gateway}?",
+    ),
     ("title", "${nothing}", "title", "stands for nothing"),
     ("title", "of ${admin}", "title", "shows the secret admin"),
     ("method.0.name", "kill-${victims}", "method[0].name", "is not replaced here"),
     ("configuration.other", "${victims}", "configuration.other", "is not replaced here"),
     ("method.+", step({**LIST, "path": "${gateway}"}), "method[1].provider.path", "is not replaced here"),
     ("method.+", step({**LIST, "arguments": ["${a-b}"]}), "method[1].provider.arguments[0]", "write $${"),
-    ("method.+", step({**URL, "headers": {"${victims}": "x"}}), "method[1].provider.headers.${victims}", "a key is not replaced"),
+    (
+        "method.+",
+        step({**URL, "headers": {"${victims}": "x"}}),
+        "method[1].provider.headers.${victims}",
+        "a key is not replaced",
+    ),
     # configuration and secrets
     ("configuration.x", {"type": "evn", "key": "X"}, "configuration.x.type", "did you mean env?"),
-    ("configuration.x", {"type": "env", "key": "X", "env_var_type": "itn"}, "configuration.x.env_var_type", "did you mean int?"),
-    ("configuration.x", {"type": "env", "key": "X", "default": 5}, "configuration.x.default", "add env_var_type: int"),
-    ("configuration.x", {"type": "env", "key": "X", "env_var_type": "int", "default": "x"}, "configuration.x.default", "is not of env_var_type int"),
+    (
+        "configuration.x",
+        {"type": "env", "key": "X", "env_var_type": "itn"},
+        "configuration.x.env_var_type",
+        "did you mean int?",
+    ),
+    (
+        "configuration.x",
+        {"type": "env", "key": "X", "default": 5},
+        "configuration.x.default",
+        "add env_var_type: int",
+    ),
+    (
+        "configuration.x",
+        {"type": "env", "key": "X", "env_var_type": "int", "default": "x"},
+        "configuration.x.default",
+        "is not of env_var_type int",
+    ),
     ("configuration.x", {"type": "probe", "name": "x", "provider": RATIO}, "configuration.x", "silently"),
     ("secrets.flat", {"type": "env", "key": "X"}, "secrets.flat", "group"),
     ("secrets.flat", "x", "secrets.flat", "must be a mapping"),
@@ -113,7 +174,12 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("method.+", step({"type": "process", "path": "ls"}), "method[1].provider", "the key timeout is missing"),
     ("method.+", step({"type": "http", "url": "x"}), "method[1].provider", "the key timeout is missing"),
     ("method.+", step({**URL, "timeout": 0}), "method[1].provider.timeout", "must be seconds above 0"),
-    ("method.+", step({**URL, "timeout": [1, 2, 3]}), "method[1].provider.timeout", "must be seconds above 0"),
+    (
+        "method.+",
+        step({**URL, "timeout": [1, 2, 3]}),
+        "method[1].provider.timeout",
+        "must be seconds above 0",
+    ),
     ("method.+", step({**URL, "timeout": True}), "method[1].provider.timeout", "must be seconds above 0"),
     ("method.+", step({**URL, "method": "GTE"}), "method[1].provider.method", "is not GET"),
     ("method.+", step({**URL, "url": "ftp://x"}), "method[1].provider.url", "http://"),
@@ -124,19 +190,79 @@ CASES: list[tuple[str, Any, str, str]] = [
     # calls
     ("method.0.provider.module", "agent.faults.proceses", "method[0].provider.module", "cannot be imported"),
     ("method.0.provider.func", "kil", "method[0].provider.func", "did you mean kill?"),
-    ("method.0.provider.arguments.selecter", "x", "method[0].provider.arguments.selecter", "did you mean selector?"),
+    (
+        "method.0.provider.arguments.selecter",
+        "x",
+        "method[0].provider.arguments.selecter",
+        "did you mean selector?",
+    ),
     ("method.0.provider.arguments", {}, "method[0].provider", "needs the argument selector, a text"),
-    ("method.0.provider.arguments.selector", 3, "method[0].provider.arguments.selector", "must be a text, not 3"),
-    ("method.0.provider.arguments.quantity", 1.5, "method[0].provider.arguments.quantity", "must be a whole number or nothing"),
-    ("method.0.provider.arguments.quantity", True, "method[0].provider.arguments.quantity", "must be a whole number"),
-    ("method.0.provider.arguments.fraction", "half", "method[0].provider.arguments.fraction", "must be a number or nothing"),
-    ("method.0.provider.arguments.restart", [1], "method[0].provider.arguments.restart", "a list of which each is a text"),
-    ("configuration.victims", {"type": "env", "key": "X"}, "method[0].provider.arguments.quantity", "a text, which is what ${victims} will be"),
-    ("method.0.provider.arguments.quantity", "${gateway}", "method[0].provider.arguments.quantity", "a whole number or nothing, not 'http"),
-    ("method.+", step({**RATIO, "func": "needs_secrets", "arguments": {}}), "method[1].provider", "name its groups"),
-    ("controls.0.provider.module", "agent.controls.trafic", "controls[0].provider.module", "cannot be imported"),
-    ("controls.0.provider.module", "probes.traffic", "controls[0].provider.module", "none of a control's functions"),
-    ("controls.0.provider.arguments.rate_rps", "fast", "controls[0].provider.arguments.rate_rps", "must be a number"),
+    (
+        "method.0.provider.arguments.selector",
+        3,
+        "method[0].provider.arguments.selector",
+        "must be a text, not 3",
+    ),
+    (
+        "method.0.provider.arguments.quantity",
+        1.5,
+        "method[0].provider.arguments.quantity",
+        "must be a whole number or nothing",
+    ),
+    (
+        "method.0.provider.arguments.quantity",
+        True,
+        "method[0].provider.arguments.quantity",
+        "must be a whole number",
+    ),
+    (
+        "method.0.provider.arguments.fraction",
+        "half",
+        "method[0].provider.arguments.fraction",
+        "must be a number or nothing",
+    ),
+    (
+        "method.0.provider.arguments.restart",
+        [1],
+        "method[0].provider.arguments.restart",
+        "a list of which each is a text",
+    ),
+    (
+        "configuration.victims",
+        {"type": "env", "key": "X"},
+        "method[0].provider.arguments.quantity",
+        "a text, which is what ${victims} will be",
+    ),
+    (
+        "method.0.provider.arguments.quantity",
+        "${gateway}",
+        "method[0].provider.arguments.quantity",
+        "a whole number or nothing, not 'http",
+    ),
+    (
+        "method.+",
+        step({**RATIO, "func": "needs_secrets", "arguments": {}}),
+        "method[1].provider",
+        "name its groups",
+    ),
+    (
+        "controls.0.provider.module",
+        "agent.controls.trafic",
+        "controls[0].provider.module",
+        "cannot be imported",
+    ),
+    (
+        "controls.0.provider.module",
+        "probes.traffic",
+        "controls[0].provider.module",
+        "none of a control's functions",
+    ),
+    (
+        "controls.0.provider.arguments.rate_rps",
+        "fast",
+        "controls[0].provider.arguments.rate_rps",
+        "must be a number",
+    ),
     ("controls.0.provider.module", "controls.picky", "controls[0].provider.arguments.url", "no argument url"),
     ("controls.0.provider.module", "controls.configured", "controls[0].provider.arguments.url", "unreplaced"),
     # tolerances
@@ -150,10 +276,30 @@ CASES: list[tuple[str, Any, str, str]] = [
     (f"{SSH}.probes.0.tolerance.range", [1, 0], f"{PROBE}.tolerance.range", "write [0, 1]"),
     (f"{SSH}.probes.0.tolerance.range", [1], f"{PROBE}.tolerance.range", "at least 2 items"),
     (f"{SSH}.probes.0.tolerance.range", ["${victims}", 2], f"{PROBE}.tolerance.range[0]", ""),
-    (f"{SSH}.probes.0.tolerance", {"type": "regex", "pattern": "("}, f"{PROBE}.tolerance.pattern", "not a regular expression"),
-    (f"{SSH}.probes.0.tolerance", {"type": "jsonpath", "path": "$.x"}, f"{PROBE}.tolerance", "chaostoolkit-lib[jsonpath]"),
-    (f"{SSH}.probes.0.tolerance", {"type": "probe", "name": "x", "provider": {**RATIO, "func": "good_enough", "arguments": None}}, f"{PROBE}.tolerance.provider", ""),
-    (f"{SSH}.probes.0.tolerance", {"type": "probe", "name": "x", "provider": {**RATIO, "arguments": {"window_s": 1}}}, f"{PROBE}.tolerance.provider", "takes no argument value"),
+    (
+        f"{SSH}.probes.0.tolerance",
+        {"type": "regex", "pattern": "("},
+        f"{PROBE}.tolerance.pattern",
+        "not a regular expression",
+    ),
+    (
+        f"{SSH}.probes.0.tolerance",
+        {"type": "jsonpath", "path": "$.x"},
+        f"{PROBE}.tolerance",
+        "chaostoolkit-lib[jsonpath]",
+    ),
+    (
+        f"{SSH}.probes.0.tolerance",
+        {"type": "probe", "name": "x", "provider": {**RATIO, "func": "good_enough", "arguments": None}},
+        f"{PROBE}.tolerance.provider",
+        "",
+    ),
+    (
+        f"{SSH}.probes.0.tolerance",
+        {"type": "probe", "name": "x", "provider": {**RATIO, "arguments": {"window_s": 1}}},
+        f"{PROBE}.tolerance.provider",
+        "takes no argument value",
+    ),
     # faults
     ("rollbacks", UNSET, "", "nothing heals them first"),
     ("rollbacks", [], "", "nothing heals them first"),
@@ -163,7 +309,12 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("rollbacks.+", {"ref": "kill-a-shard"}, "rollbacks[1]", "faults stand in the method"),
     (f"{SSH}.probes.0.provider", KILL, PROBE, "faults stand in the method"),
     ("method.0.type", "probe", "method[0].type", "a fault is an action"),
-    ("method.0.provider.arguments.quantity", 2, "method[0].provider.arguments.quantity", "more than blast_radius.count"),
+    (
+        "method.0.provider.arguments.quantity",
+        2,
+        "method[0].provider.arguments.quantity",
+        "more than blast_radius.count",
+    ),
     # the extension
     ("extensions", UNSET, "", "has no gameday extension"),
     ("extensions", [{"name": "other", "x": 1}], "", "timeout_s: 60"),
@@ -174,14 +325,29 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("extensions.0.watch.every_s", 0, "extensions[0].watch.every_s", "greater than or equal to 0.05"),
     ("extensions.0.watch.abort_after_s", -1, "extensions[0].watch.abort_after_s", "greater than 0"),
     ("extensions.0.watch.look_timeout_s", 0, "extensions[0].watch.look_timeout_s", "greater than 0"),
-    ("extensions.0.during.unsteady_s_max", -1, "extensions[0].during.unsteady_s_max", "greater than or equal to 0"),
+    (
+        "extensions.0.during.unsteady_s_max",
+        -1,
+        "extensions[0].during.unsteady_s_max",
+        "greater than or equal to 0",
+    ),
     ("extensions.0.recover_within_s", -1, "extensions[0].recover_within_s", "greater than or equal to 0"),
     ("extensions.0.blast_radius", {}, "extensions[0].blast_radius", "needs count, fraction, or both"),
     ("extensions.0.blast_radius.count", 0, "extensions[0].blast_radius.count", "greater than or equal to 1"),
-    ("extensions.0.blast_radius.fraction", 1.5, "extensions[0].blast_radius.fraction", "less than or equal to 1"),
+    (
+        "extensions.0.blast_radius.fraction",
+        1.5,
+        "extensions[0].blast_radius.fraction",
+        "less than or equal to 1",
+    ),
     ("extensions.0.schedule.cron", "0 10 * * 1", "extensions[0].schedule.cron", "a day off"),
     ("extensions.0.schedule.cron", UNSET, "extensions[0].schedule", "the key cron is missing"),
-    ("extensions.0.schedule.timezone", "Europe/Berln", "extensions[0].schedule.timezone", "did you mean Europe/Berlin?"),
+    (
+        "extensions.0.schedule.timezone",
+        "Europe/Berln",
+        "extensions[0].schedule.timezone",
+        "did you mean Europe/Berlin?",
+    ),
     ("method.0.pauses", {"after": 60}, "extensions[0].timeout_s", "the pauses of the method take 60 s"),
 ]
 
@@ -201,21 +367,20 @@ def broken(definition: Any, way: str, value: Any) -> Any:
     return definition
 
 
-@pytest.mark.parametrize(("way", "value", "where", "says"), [case for case in CASES if case[3] or case[2]])
-def test_it_is_refused(bench, definition, way, value, where, says) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}: {case[3]}")
+def test_it_is_refused(bench: Bench, definition: dict[str, Any], case: Case) -> None:
     """What Chaos Toolkit accepts and does not do is refused at its place with the reason."""
+    way, value, where, says = case
     errors = bench.errors(broken(definition, way, value), environ={})
-    assert [error for error in errors if error.where == where and says in f"{error.says}; {error.instead}"], errors
+    assert [e for e in errors if e.where == where and says in f"{e.says}; {e.instead}"], errors
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
-def test_every_problem_has_a_line(bench, definition, suffix) -> None:
+def test_every_problem_has_a_line(bench: Bench, definition: dict[str, Any], suffix: str) -> None:
     """A problem of a file that can be read names a line and a column."""
     del definition["title"]
     definition["method"][0]["type"] = "x"
     if suffix == ".json":
-        import json
-
         errors = bench.errors(json.dumps(definition), "claim.json")
     else:
         errors = bench.errors(definition)

@@ -68,5 +68,7 @@ def test_control_functions_are_chaos_toolkits() -> None:
 def test_a_problem_is_one_line() -> None:
     """A problem reads as file, line, column, place, what is wrong, what to write."""
     where: Any = dotted(("method", 0, "provider", "func"))
-    problem = Problem(file="a.yaml", line=3, column=7, where=where, says="is wrong", instead="did you mean x?")
+    problem = Problem(
+        file="a.yaml", line=3, column=7, where=where, says="is wrong", instead="did you mean x?"
+    )
     assert str(problem) == "a.yaml:3:7: method[0].provider.func: is wrong; did you mean x?"

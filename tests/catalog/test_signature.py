@@ -16,12 +16,27 @@ from agent.catalog.signature import fits, said, shape_of, signature_of
 from agent.model import Json
 
 ANNOTATIONS = [
-    bool, int, float, str, None, int | None, typing.Optional[str], list[int], list[str | int], dict[str, float],
-    list[list[bool]], Literal["a", 1, True], Literal["a"] | None, Annotated[int, "meta"], dict[str, list[int] | None],
+    bool,
+    int,
+    float,
+    str,
+    None,
+    int | None,
+    str | None,
+    list[int],
+    list[str | int],
+    dict[str, float],
+    list[list[bool]],
+    Literal["a", 1, True],
+    Literal["a"] | None,
+    Annotated[int, "meta"],
+    dict[str, list[int] | None],
 ]
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["a", "b", ""]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b"]), inner, max_size=2)
+    ),
     max_leaves=5,
 )
 
@@ -40,9 +55,18 @@ def test_a_value_fits_as_a_strict_validator_says(annotation: Any, value: object)
 @pytest.mark.parametrize(
     ("annotation", "shape"),
     [
-        (Any, "any"), (object, "any"), (Path, "any"), (int | Path, "any"), (bytes, "any"), (tuple[int, str], {"list": "any"}),
-        (collections.abc.Sequence[int], {"list": "int"}), (collections.abc.Mapping[str, int], {"mapping": "int"}),
-        (list, {"list": "any"}), (dict, {"mapping": "any"}), (typing.TypeVar("T"), "any"), (set[str], {"list": "str"}),
+        (Any, "any"),
+        (object, "any"),
+        (Path, "any"),
+        (int | Path, "any"),
+        (bytes, "any"),
+        (tuple[int, str], {"list": "any"}),
+        (collections.abc.Sequence[int], {"list": "int"}),
+        (collections.abc.Mapping[str, int], {"mapping": "int"}),
+        (list, {"list": "any"}),
+        (dict, {"mapping": "any"}),
+        (typing.TypeVar("T"), "any"),
+        (set[str], {"list": "str"}),
     ],
 )
 def test_shapes(annotation: Any, shape: object) -> None:
