@@ -129,7 +129,7 @@ def _document(path: Path) -> Document:
 def _draft(document: Document, variables: Mapping[str, str], environ: Mapping[str, str]) -> _Draft:
     if not isinstance(document.value, dict):
         says = "is not an experiment, which is a mapping with title, description, method and more"
-        finding = Finding(where=(), says=says, instead="see docs/writing-an-experiment.md")
+        finding = Finding(where=(), says=says, instead="gameday validate --schema describes one")
         return _Draft(definition={}, file=None, values=values_of({}, environ), findings=(finding,))
     definition, doubts = with_variables(document.value, variables)
     file, findings = shape_findings(definition)

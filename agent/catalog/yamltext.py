@@ -48,7 +48,7 @@ class _Composer:
         self._next()  # the start of the stream
         start = self._next()
         if isinstance(start, ev.StreamEndEvent):
-            raise Unreadable("is empty", "write an experiment, or start from docs/writing-an-experiment.md")
+            raise Unreadable("is empty", "gameday validate --schema describes an experiment")
         if getattr(start, "version", None) or getattr(start, "tags", None):
             raise Unreadable("starts with a % directive", "take it out", at=_place(start))
         root = self._node(self._next(), 0)
