@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -107,10 +108,15 @@ class Call:
     func: str
     arguments: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def module(self) -> str:
+        """The module that holds the function."""
+        return self.func.partition(":")[0]
+
     def __call__(self) -> Any:
         """Import the function and call it."""
-        module, _, name = self.func.partition(":")
-        return getattr(importlib.import_module(module), name)(**self.arguments)
+        name = self.func.partition(":")[2]
+        return getattr(importlib.import_module(self.module), name)(**self.arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +287,41 @@ class RunRecord:
             return EXIT_NOT_RECOVERED
         return EXIT_CODES[self.verdict or Verdict.INCONCLUSIVE]
 
+    def summary(self) -> dict[str, Any]:
+        """Return what ``gameday run --json`` prints and the store keeps; times are ISO 8601, UTC."""
+        return {
+            "run": self.run,
+            "experiment": self.experiment,
+            "title": self.title,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "recovered": self.recovered,
+            "aborted": self.aborted,
+            "leashed": self.leashed,
+            "started_at": iso(self.started_at),
+            "ended_at": iso(self.ended_at),
+            "injections": [_brief(injection) for injection in self.injections],
+            "report": self.report,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return this record as JSON-ready data, schema ``gameday/run/1``."""
         return {"schema": "gameday/run/1", **asdict(self)}
+
+
+def iso(at: float | None) -> str | None:
+    """Return seconds since the epoch as ISO 8601 in UTC with milliseconds."""
+    return None if at is None else datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")
+
+
+def _brief(injection: Injection) -> dict[str, Any]:
+    return {
+        "fault": injection.fault,
+        "victims": list(injection.victims),
+        "landed": injection.landed,
+        "gone": injection.gone,
+        "dose": dict(injection.dose),
+        "intended_at": iso(injection.intended_at),
+        "applied_at": iso(injection.applied_at),
+        "healed_at": iso(injection.healed_at),
+    }

@@ -1,0 +1,165 @@
+"""Puts the rooms together: settings, store, gates, processes, traffic and filing make a run.
+
+Only the command line, the scheduler and the tests import this.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent import __version__
+from agent.catalog.redact import redact
+from agent.execution.spawn import start_child, start_watch
+from agent.filing import folder as filing
+from agent.model import Radius, RunRecord, UsageError
+from agent.run import Effects, Run, refused
+from agent.safety import gates, owner
+from agent.safety.context import new_run_id, run_folder
+from agent.safety.recover import recover
+from agent.sandbox import state as sandbox_state
+from agent.settings import PREFIX, Settings
+from agent.store import Store, StoreUnavailable
+from agent.traffic.samples import bins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from agent.catalog.experiment import Experiment
+    from agent.run import Stop
+
+TRAFFIC_BIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """An open state folder and the environment that its runs are given."""
+
+    settings: Settings
+    store: Store
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def run(
+        self,
+        experiment: Experiment,
+        *,
+        stop: Stop,
+        leashed: bool = False,
+        observe: Callable[[RunRecord, object], None] = lambda _record, _event: None,
+    ) -> RunRecord:
+        """Run *experiment* and return its finished, filed record.
+
+        Raises:
+            StoreUnavailable: Nothing can be recorded, so nothing was started.
+        """
+        run = new_run_id()
+        record = RunRecord(
+            run=run,
+            experiment=str(experiment.path),
+            title=experiment.title,
+            started_at=0.0,
+            leashed=leashed,
+            definition=self._shown(experiment),
+            host=socket.gethostname(),
+            agent_version=__version__,
+        )
+        row = self._begin(record, experiment)
+        record = record.with_(started_at=row)
+        if why := self._closed_gate(experiment):
+            return refused(record, why, self.store)
+        folder = run_folder(self.settings.home, run)
+        environ = self._environ(run, leashed=leashed)
+        effects = Effects(
+            store=self.store,
+            start_child=lambda: start_child(experiment.definition, environ, leashed=leashed, folder=folder),
+            start_watch=lambda: start_watch(
+                experiment.definition,
+                experiment.probes,
+                environ,
+                every_s=experiment.allowance.watch.every_s,
+            ),
+            stop=stop,
+            observe=observe,
+            complete=lambda done: self._complete(done, experiment, folder),
+            file=lambda done: filing.file(done, folder),
+        )
+        return Run(experiment, record, effects).go()
+
+    def _begin(self, record: RunRecord, experiment: Experiment) -> float:
+        radius = experiment.allowance.blast_radius or Radius(count=self.settings.radius_count)
+        self.store.begin_run(
+            record.run,
+            experiment=record.experiment,
+            title=record.title,
+            owner=owner.this_process(),
+            leashed=record.leashed,
+            radius=radius,
+        )
+        row = self.store.run(record.run)
+        assert row is not None, "it was just begun"
+        return row.started_at
+
+    def _closed_gate(self, experiment: Experiment) -> str | None:
+        return gates.ask(
+            [
+                gates.not_halted(self.store),
+                gates.nothing_left_broken(self.store),
+                lambda: _first_need(experiment, self.environ),
+            ],
+        )
+
+    def _environ(self, run: str, *, leashed: bool) -> dict[str, str]:
+        ours = {"RUN": run, "LEASH": "1" if leashed else "", "HOME": str(self.settings.home)}
+        return {**self.environ, **{PREFIX + key: value for key, value in ours.items()}}
+
+    def _shown(self, experiment: Experiment) -> Any:
+        return redact(dict(experiment.definition), experiment.secret_values(self.environ))
+
+    def _complete(self, record: RunRecord, experiment: Experiment, folder: Path) -> RunRecord:
+        """Add the traffic, and take secrets out of whatever activities and probes returned."""
+        samples = folder / "traffic.samples"
+        traffic = bins(samples, TRAFFIC_BIN_S) if samples.exists() else ()
+        secrets = experiment.secret_values(self.environ)
+        return record.with_(
+            traffic=traffic,
+            activities=tuple(_redacted(each, secrets) for each in record.activities),
+            looks=tuple(_redacted(each, secrets) for each in record.looks),
+            reason=str(redact(record.reason, secrets)),
+        )
+
+
+def open_agent(settings: Settings) -> Agent:
+    """Open the state folder and heal what an earlier crash left, before anything else.
+
+    Raises:
+        StoreUnavailable: The folder cannot be used.
+    """
+    store = Store(settings.home)
+    recover(store)
+    return Agent(settings=settings, store=store, environ=_with_sandbox(settings))
+
+
+def _with_sandbox(settings: Settings) -> dict[str, str]:
+    """Return the environment for runs; a sandbox running in this home is found by itself."""
+    environ = dict(os.environ)
+    running = sandbox_state.read(settings.home)
+    if running is not None:
+        environ.setdefault(PREFIX + "SANDBOX_URL", running["url"])
+    return environ
+
+
+def _first_need(experiment: Experiment, environ: Mapping[str, str]) -> str | None:
+    unmet = experiment.unmet(environ)
+    return f"{unmet[0]}" if unmet else None
+
+
+def _redacted[T](value: T, secrets: frozenset[str]) -> T:
+    """Return a dataclass of the model with every secret in its texts and outputs blacked out."""
+    if not secrets:
+        return value
+    from agent.report.document import revive
+
+    return revive(type(value), redact(asdict(value), secrets))  # type: ignore[call-overload]

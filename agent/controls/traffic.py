@@ -1,0 +1,122 @@
+"""Open-loop traffic around an experiment, from before its first look until after its last.
+
+Under ``gameday`` the driver lives until the parent has looked for the last time, and under plain
+``chaos run`` until the experiment ends; the death of either ends it.  If it cannot start, the probes
+of ``probes.traffic`` say so: a control has no voice of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from agent import settings as settings_of
+from agent.model import NoEvidence
+from agent.safety.context import current_run
+from agent.traffic.plan import Plan
+from agent.traffic.samples import FILE, HEADER, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+START_WITHIN_S = 10.0
+POLL_S = 0.02
+
+_drivers: list[tuple[subprocess.Popen[bytes], int]] = []
+
+
+def before_experiment_control(  # noqa: D417  # context is Chaos Toolkit's
+    context: Any,  # noqa: ARG001
+    url: str,
+    rate_rps: float,
+    arrivals: str = "clock",
+    keys: Sequence[str] | int | None = None,
+    timeout_s: float = 5.0,
+    headers: dict[str, str] | None = None,
+    warm_up_s: float = 0.0,
+    seed: int = 0,
+    max_duration_s: float = 3600.0,
+    **_: Any,
+) -> None:
+    """Start the driver, and return once its first answers are there and *warm_up_s* is over.
+
+    Args:
+        url: ``http://host:port/path``; ``{key}`` in it takes the values of *keys* in turn.
+        rate_rps: Requests a second, whatever the answers do.
+        arrivals: ``clock`` (exact spacing) or ``poisson``.
+        keys: A list, or a number n for the keys 0 to n-1.
+        timeout_s: A request without an answer by then has failed.
+        headers: Further request headers.
+        warm_up_s: Seconds of traffic before the first look, so that its window is full.
+        seed: Repeats the Poisson arrivals.
+        max_duration_s: The driver's own hard end.
+
+    Raises:
+        NoEvidence: It did not start (Chaos Toolkit hides this; the probes then say it).
+    """
+    run = current_run()
+    plan = Plan(
+        url=url,
+        rate_rps=rate_rps,
+        arrivals=arrivals,
+        keys=tuple(map(str, range(keys) if isinstance(keys, int) else keys or ())),
+        timeout_s=timeout_s,
+        headers=tuple((headers or {}).items()),
+        seed=seed,
+        max_duration_s=max_duration_s,
+    )
+    _start(plan, run.folder)
+    _await_answers(run.folder / FILE)
+    time.sleep(warm_up_s)
+
+
+def after_experiment_control(**_: Any) -> None:
+    """Stop the driver, unless a parent still wants to look; then it ends with the parent's run."""
+    if not current_run().parent_owned:
+        stop()
+
+
+def stop() -> None:
+    """Stop every driver of this process and wait for it."""
+    while _drivers:
+        driver, lifeline = _drivers.pop()
+        os.close(lifeline)
+        driver.wait(10.0)
+
+
+def _start(plan: Plan, folder: Path) -> None:
+    lifeline = settings_of.current().lifeline_fd
+    ours, theirs = -1, lifeline
+    if theirs is None:
+        theirs, ours = os.pipe()
+    command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan))]
+    with (folder / "traffic.log").open("ab") as errors:
+        driver = subprocess.Popen(
+            [*command, "--out", str(folder / FILE), "--lifeline-fd", str(theirs)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            pass_fds=[theirs],
+            start_new_session=True,  # it must outlive a child that is stopped, for the last look
+            cwd="/",
+        )
+    if lifeline is None:
+        os.close(theirs)
+        _drivers.append((driver, ours))
+    else:
+        driver.returncode = 0  # the parent's pipe ends it, and init collects it
+
+
+def _await_answers(samples: Path) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline:
+        if samples.exists() and samples.stat().st_size > len(HEADER) and read(samples):
+            return
+        time.sleep(POLL_S)
+    raise NoEvidence(f"the traffic did not start within {START_WITHIN_S:g} s; see {samples.parent}/traffic.log")

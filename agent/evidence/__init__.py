@@ -1,0 +1,1 @@
+"""What a run's timeline means; pure functions of the record."""

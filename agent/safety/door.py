@@ -1,0 +1,124 @@
+"""The one door: every harm this program does goes through :func:`inject`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent import settings as settings_of
+from agent.model import Aborting, DidNotLand, Fact, Injection, InjectionState, NoTargets
+from agent.safety import lifeline
+from agent.safety.context import current_run
+from agent.safety.heal import heal
+from agent.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agent.model import Call, Json
+
+log = structlog.get_logger()
+
+
+def inject(
+    *,
+    fault: str,
+    victims: Sequence[str],
+    population: int | None,
+    apply: Callable[[], None],
+    undo: Call,
+    landed_check: Call,
+    gone_check: Call,
+    max_duration_s: float,
+    asked: Mapping[str, Json],
+    renew: Call | None = None,
+    lease_s: float | None = None,
+) -> dict[str, Json]:
+    """Put *fault* into *victims*, and see to it that it ends.
+
+    Args:
+        fault: Its name, such as ``links.delay``.
+        victims: Who is hit; names that mean something to an operator.
+        population: How many targets of that kind there are, for a radius given as a fraction.
+        apply: Breaks them.  The only argument that is not data, and the only one that harms.
+        undo: Idempotent, and harmless where the fault never happened.
+        landed_check: Tells whether the fault is really in, as a :class:`~agent.model.Fact`.
+        gone_check: Tells whether it is really out.
+        max_duration_s: The fault's hard end, whatever renews; > 0.
+        asked: The dose asked for.
+        renew: Extends the platform's lease by *lease_s*.
+        lease_s: After this long without a renewal the platform itself ends the fault.
+
+    Returns:
+        ``{"injection", "fault", "victims", "landed": true, "dose": {"asked", "measured"}}``; on the
+        leash ``{"leashed": true, "fault", "victims", "undo", "renew", "lease_s", "max_duration_s"}``.
+
+    Raises:
+        Refused: Halted, aborting, beyond the radius, nobody to hit, or no durable record.  Nothing
+            was touched.
+        DidNotLand: It was applied, could not be seen, and was taken out again.
+    """
+    run = current_run()
+    if not victims:
+        raise NoTargets(f"{fault}: nothing matches; nothing was injected")
+    injection = Injection(
+        id=uuid.uuid4().hex,
+        run=run.id,
+        fault=fault,
+        victims=tuple(victims),
+        undo=undo,
+        landed_check=landed_check,
+        gone_check=gone_check,
+        renew=renew,
+        lease_s=lease_s,
+        max_duration_s=max_duration_s,
+        intended_at=time.time(),
+        dose={"asked": dict(asked)},
+    )
+    if run.leashed:
+        return _leashed(injection)
+    store = Store(settings_of.current().home)
+    try:
+        lifeline.begin(run, store, preload=sorted({call.module for call in (undo, gone_check)}))
+        store.intend(injection, population=population)
+        return _apply(store, injection, apply)
+    finally:
+        store.close()
+
+
+def _leashed(injection: Injection) -> dict[str, Json]:
+    log.info("fault_leashed", fault=injection.fault, victims=injection.victims)
+    whole = asdict(injection)
+    kept = ("fault", "undo", "renew", "lease_s", "max_duration_s", "dose")
+    return {"leashed": True, "victims": list(injection.victims), **{key: whole[key] for key in kept}}
+
+
+def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dict[str, Json]:
+    """Break, check, record; any failure in here takes the fault out again before it is told."""
+    try:
+        apply()
+        store.update_injection(injection.id, state=InjectionState.APPLIED, applied_at=time.time())
+        if store.is_aborting(injection.run):
+            raise Aborting(f"run {injection.run} was stopped meanwhile; {injection.fault} was taken out again")
+        fact: Fact = injection.landed_check()
+    except BaseException:  # whatever ended it, also a signal: it must not stay in
+        heal(store, injection.run)
+        raise
+    if not fact.holds:
+        store.update_injection(injection.id, landed=False, missed=fact.says)
+        heal(store, injection.run)
+        raise DidNotLand(f"{injection.fault} did not land: {fact.says}; it was taken out again")
+    dose: dict[str, Json] = {**injection.dose, "measured": dict(fact.measured)}
+    store.update_injection(injection.id, landed=True, landed_at=time.time(), dose=dose)
+    log.info("fault_landed", run=injection.run, fault=injection.fault, victims=injection.victims)
+    return {
+        "injection": injection.id,
+        "fault": injection.fault,
+        "victims": list(injection.victims),
+        "landed": True,
+        "dose": dose,
+    }

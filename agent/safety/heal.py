@@ -1,0 +1,122 @@
+"""Undo what is broken and check that it is gone; the one function every rescuer calls.
+
+Parent, child, reaper, ``gameday heal`` and the start of ``gameday serve`` may all be in here for the
+same run at the same time: undoing is idempotent, and the ledger keeps the first healing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.model import Fact, InjectionState
+from agent.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.model import Injection
+    from agent.store import Store
+
+log = structlog.get_logger()
+
+PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+WITHIN_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healed:
+    """What one healing came to; ``left`` names what may still be broken, with its reason."""
+
+    healed: tuple[str, ...] = ()
+    left: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left."""
+        return not self.left
+
+
+def heal(
+    store: Store,
+    run: str,
+    *,
+    within_s: float = WITHIN_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Healed:
+    """Heal every open injection of *run*, newest first, until all are gone or *within_s* is over.
+
+    Never raises for one injection's sake: a failure is retried with growing pauses, the others go
+    on, and what is left is recorded as not recovered.
+
+    Raises:
+        StoreUnavailable: The ledger could not be read; nothing is known, and nothing was undone.
+    """
+    deadline = clock() + within_s
+    healed: list[str] = []
+    for turn in range(1_000_000):
+        waiting = store.injections(run, open_only=True)
+        failures = {}
+        for injection in reversed(waiting):
+            if why := _heal_one(store, injection):
+                failures[injection.id] = (injection, why)
+            else:
+                healed.append(injection.fault)
+        if not failures:
+            return Healed(healed=tuple(healed))
+        pause = PAUSES_S[min(turn, len(PAUSES_S) - 1)]
+        if clock() + pause >= deadline:
+            break
+        sleep(pause)
+    return Healed(healed=tuple(healed), left=tuple(_give_up(store, *each) for each in failures.values()))
+
+
+def _heal_one(store: Store, injection: Injection) -> str | None:
+    """Undo and check once; return why it is not gone yet, or None when it is."""
+    try:
+        dose = injection.undo()
+        gone = injection.gone_check()
+    except Exception as error:  # noqa: BLE001  # boundary: undo and check are a fault's code
+        return f"{type(error).__name__}: {error}"
+    if not gone.holds:
+        return gone.says or "still there"
+    _record(store, injection, dose, gone)
+    log.info("fault_gone", run=injection.run, fault=injection.fault, victims=injection.victims)
+    return None
+
+
+def _record(store: Store, injection: Injection, dose: Fact | None, gone: Fact) -> None:
+    measured = {**_measured(injection), **(dose.measured if dose else {}), **gone.measured}
+    values = {"dose": {**injection.dose, "measured": measured}}
+    if dose is not None and not dose.holds and injection.missed is None:
+        values["missed"] = dose.says
+    try:
+        store.update_injection(
+            injection.id,
+            state=InjectionState.HEALED,
+            healed_at=time.time(),
+            gone=True,
+            error=None,
+            **values,
+        )
+    except StoreUnavailable as error:
+        # The fault is gone, which matters more than its record: a later heal finds it harmless.
+        log.warning("heal_not_recorded", fault=injection.fault, why=str(error))
+
+
+def _measured(injection: Injection) -> dict[str, object]:
+    measured = injection.dose.get("measured")
+    return dict(measured) if isinstance(measured, dict) else {}
+
+
+def _give_up(store: Store, injection: Injection, why: str) -> tuple[str, str]:
+    log.error("NOT_RECOVERED", run=injection.run, fault=injection.fault, victims=injection.victims, why=why)
+    try:
+        store.update_injection(injection.id, state=InjectionState.NOT_RECOVERED, gone=False, error=why)
+    except StoreUnavailable as error:
+        log.warning("heal_not_recorded", fault=injection.fault, why=str(error))
+    return f"{injection.fault} {', '.join(injection.victims)}", why

@@ -1,0 +1,123 @@
+"""The run's own side of both dead men: it beats for the reaper and renews the platforms' leases.
+
+A thread of the process that injects.  It never decides anything: when it stops, others heal.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent import settings as settings_of
+from agent.model import GamedayError
+from agent.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from agent.safety.context import RunContext
+
+log = structlog.get_logger()
+
+BEAT_S = 0.5
+STORE_BEAT_S = 5.0
+READY_WITHIN_S = 15.0
+
+_started: dict[tuple[int, str], int] = {}
+"""(pid, run) -> the pipe to its reaper; the pid is in the key so that a fork starts its own."""
+
+
+class NoReaper(GamedayError):
+    """The process that heals when this one dies could not be started; nothing was injected."""
+
+
+def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None:
+    """Start the reaper of *run* and this process's beats, if this is its first injection.
+
+    *preload* names the modules that undo and check it.
+
+    Raises:
+        NoReaper: It did not come up in time; nothing was injected.
+    """
+    key = (os.getpid(), run.id)
+    if key in _started:
+        return
+    _started[key] = pipe = _start_reaper(run, store, preload)
+    threading.Thread(target=_beat, args=(run.id, pipe, store.home), name="lifeline", daemon=True).start()
+
+
+def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
+    """Start the reaper in a session of its own and return the pipe that it watches."""
+    read_end, write_end = os.pipe()
+    parent_fd = settings_of.current().lifeline_fd
+    watched = [read_end] if parent_fd is None else [read_end, parent_fd]
+    command = [sys.executable, "-m", "agent.safety.reaper", "--run", run.id, "--home", str(store.home)]
+    command += ["--pid", str(os.getpid()), "--pipes", ",".join(map(str, watched)), "--preload", ",".join(preload)]
+    if run.parent_owned:
+        command.append("--group")
+    with (run.folder / "reaper.log").open("ab") as errors:
+        reaper = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            pass_fds=watched,
+            start_new_session=True,
+            cwd="/",
+        )
+    os.close(read_end)
+    if not _came_up(reaper):
+        reaper.kill()
+        os.close(write_end)
+        raise NoReaper(f"the reaper did not start; see {run.folder / 'reaper.log'}; nothing was injected")
+    # Not waited for: it outlives this process on purpose.  Keeping the object would warn at exit.
+    reaper.returncode = 0
+    return write_end
+
+
+def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
+    assert reaper.stdout is not None
+    timer = threading.Timer(READY_WITHIN_S, reaper.kill)
+    timer.start()
+    try:
+        return reaper.stdout.readline() == b"ready\n"
+    finally:
+        timer.cancel()
+        reaper.stdout.close()
+
+
+def _beat(run: str, pipe: int, home: Path) -> None:
+    """Beat until this process ends: towards the reaper, the store and the leases."""
+    store = Store(home)
+    renewed: dict[str, float] = {}
+    stored = 0.0
+    while True:
+        try:
+            os.write(pipe, b".")
+            if time.monotonic() - stored > STORE_BEAT_S:
+                store.beat(run)
+                stored = time.monotonic()
+            _renew_leases(store, run, renewed)
+        except BrokenPipeError:
+            log.error("reaper_gone", run=run)
+            return
+        except Exception as error:  # noqa: BLE001  # boundary: a lease that fails to renew ends its fault, which is safe
+            log.warning("beat_failed", run=run, why=str(error))
+        time.sleep(BEAT_S)
+
+
+def _renew_leases(store: Store, run: str, renewed: dict[str, float]) -> None:
+    for injection in store.injections(run, open_only=True):
+        if injection.renew is None or injection.lease_s is None or injection.applied_at is None:
+            continue
+        now = time.monotonic()
+        if now - renewed.get(injection.id, 0.0) >= injection.lease_s / 3:
+            renewed[injection.id] = now
+            injection.renew()

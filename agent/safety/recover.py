@@ -1,0 +1,66 @@
+"""What an earlier crash left: healed, and its book closed; a run whose owner lives is left alone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.model import RunRecord, Verdict
+from agent.safety import owner
+from agent.safety.heal import Healed, heal
+
+if TYPE_CHECKING:
+    from agent.store import RunRow, Store
+
+log = structlog.get_logger()
+
+
+def recover(store: Store) -> Healed:
+    """Heal what runs without a living owner left broken, and end them in the store.
+
+    Raises:
+        StoreUnavailable: The ledger could not be read.
+    """
+    dead = {row.id: row for row in store.runs(open_only=True) if not owner.is_alive(row)}
+    broken = {injection.run for injection in store.injections(open_only=True)}
+    alive = {row.id for row in store.runs(open_only=True)} - dead.keys()
+    healed: list[str] = []
+    left: list[tuple[str, str]] = []
+    for run in sorted((broken | dead.keys()) - alive):
+        store.abort(run)
+        result = heal(store, run)
+        if result.healed:
+            log.warning("run_recovered", run=run, healed=result.healed)
+        healed += result.healed
+        left += result.left
+        close_book(store, run, why="its owner died", clean=result.clean)
+    return Healed(healed=tuple(healed), left=tuple(left))
+
+
+def close_book(store: Store, run: str, *, why: str, clean: bool) -> None:
+    """End *run* in the store if nobody is left who could judge it."""
+    row = store.run(run)
+    if row is None or row.ended_at is not None or owner.is_alive(row):
+        return
+    record = _orphaned(store, row, why=why, clean=clean)
+    assert record.ended_at is not None
+    store.end_run(run, record.summary(), ended_at=record.ended_at)
+
+
+def _orphaned(store: Store, row: RunRow, *, why: str, clean: bool) -> RunRecord:
+    return RunRecord(
+        run=row.id,
+        experiment=row.experiment,
+        title=row.title,
+        started_at=row.started_at,
+        ended_at=time.time(),
+        verdict=Verdict.INCONCLUSIVE,
+        reason=f"Nobody was left to judge it: {why}; everything it broke is "
+        + ("gone." if clean else "NOT known to be gone."),
+        recovered=clean,
+        leashed=row.leashed,
+        injections=store.injections(row.id),
+        host=row.owner.host,
+    )
