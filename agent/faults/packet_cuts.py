@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from agent.clients import nft
@@ -19,6 +20,7 @@ from agent.model import Fact
 if TYPE_CHECKING:
     from agent.clients.nft import Table
     from agent.faults.packet_scope import Scope
+    from agent.model import Json
 
 OWN_MARK = 0x67616D65
 """The firewall mark of the agent's own test packets (``game``), so that they are not counted as dose."""
@@ -31,9 +33,7 @@ NEIGHBOURS = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-rou
 _HOOKS = {"egress": ("output", "daddr"), "ingress": ("input", "saddr")}
 
 
-def script(
-    table: str, scope: Scope, *, loss_fraction: float, lease_s: float, max_duration_s: float
-) -> str:
+def script(table: str, scope: Scope, *, loss_fraction: float, lease_s: float, max_duration_s: float) -> str:
     """Return the transaction that drops *loss_fraction* of the packets in *scope*.
 
     The hooks run before connection tracking (priority -300), so that established connections are
@@ -62,6 +62,15 @@ def script(
     lines += _hooks(table, scope)
     lines += [_element("add", table, "span", max_duration_s), _element("add", table, "lease", lease_s)]
     return "\n".join(lines) + "\n"
+
+
+def own_packet(scope: Scope) -> dict[str, Json]:
+    """Return where :func:`landed` sends its packet: to the first peer, if leaving packets are in scope."""
+    network = scope.networks[0] if scope.networks else ip_network("127.0.0.1")
+    address = "" if scope.direction == "ingress" else str(network[min(1, network.num_addresses - 1)])
+    protocol = "tcp" if scope.protocol == "tcp" else "udp"
+    port = scope.port or DISCARD_PORT
+    return {"family": network.version, "address": address, "port": port, "protocol": protocol}
 
 
 def renew(*, table: str, path: str, inode: int, lease_s: float) -> Fact:
@@ -100,7 +109,8 @@ def gone(*, table: str, path: str, inode: int) -> Fact:
         return Fact(holds=True, says=f"{error}, and the fault with it")
     if found is None or not _armed(found):
         return Fact(holds=True)
-    return Fact(holds=False, says=f"nftables table {table} still drops packets; `nft delete table inet {table}`")
+    says = f"nftables table {table} still drops packets; `nft delete table inet {table}` ends it"
+    return Fact(holds=False, says=says)
 
 
 def remove(*, table: str, path: str, inode: int) -> Fact | None:
@@ -122,6 +132,8 @@ def dose(table: Table) -> Fact:
     says = ""
     if not met:
         says = "met no traffic"
+    elif not dropped:
+        says = f"dropped none of the {met} packets that it met"
     elif table.elements["span"] and not table.elements["lease"]:
         says = "ended before it was healed: its lease lapsed"
     return Fact(holds=not says, says=says, measured={**measured, **share})
@@ -178,7 +190,7 @@ def _send(family: int, address: str, port: int, protocol: str) -> bool:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
-        sock.setblocking(False)  # noqa: FBT003
+        sock.setblocking(False)
         failed = sock.connect_ex((address, port))
         if kind is socket.SOCK_STREAM:
             return failed in {0, errno.EINPROGRESS}

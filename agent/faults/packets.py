@@ -82,8 +82,8 @@ def partition(
         fraction=fraction,
         seed=seed,
     )
-    asked: dict[str, Json] = {"loss_fraction": 1.0, "direction": direction, "protocol": protocol}
-    return _lose("packets.partition", whom, _where(netns, pid, created), asked, 1.0, max_duration_s)
+    space = _where(netns, pid, created)
+    return _lose("packets.partition", whom, space, loss_fraction=1.0, max_duration_s=max_duration_s)
 
 
 def drop(
@@ -103,7 +103,8 @@ def drop(
 ) -> dict[str, Json]:
     """Lose *loss_fraction* of the packets from and to *peers*, each by chance of its own.
 
-    With both directions a round trip fails more often than that: 1 - (1 - loss_fraction)**2.
+    With both directions a round trip fails more often than that: 1 - (1 - loss_fraction)**2.  On
+    loopback every packet leaves and enters, and so has two chances to be lost.
 
     Args:
         loss_fraction: Share of packets, 0.0001 <= loss_fraction <= 1.
@@ -145,12 +146,12 @@ def drop(
         fraction=fraction,
         seed=seed,
     )
-    asked: dict[str, Json] = {"loss_fraction": loss_fraction, "direction": direction, "protocol": protocol}
-    return _lose("packets.drop", whom, _where(netns, pid, created), asked, loss_fraction, max_duration_s)
+    space = _where(netns, pid, created)
+    return _lose("packets.drop", whom, space, loss_fraction=loss_fraction, max_duration_s=max_duration_s)
 
 
 def _lose(
-    fault: str, whom: Scope, space: Namespace, asked: dict[str, Json], loss_fraction: float, max_duration_s: float
+    fault: str, whom: Scope, space: Namespace, *, loss_fraction: float, max_duration_s: float
 ) -> dict[str, Json]:
     _check_duration(max_duration_s)
     if space.is_own:
@@ -174,7 +175,7 @@ def _lose(
         renew=Call(func=f"{calls}:renew", arguments={**held, "lease_s": lease_s}),
         lease_s=lease_s,
         max_duration_s=max_duration_s,
-        asked=asked,
+        asked={"loss_fraction": loss_fraction, "direction": whom.direction, "protocol": whom.protocol},
     )
 
 
