@@ -38,10 +38,14 @@ class Flow:
                 self._hold(data, arrived)
             self._release()
 
+    def attach(self, sink: asyncio.Transport) -> None:
+        """Carry towards *sink* from now on, beginning with what came before it was there."""
+        self.sink = sink
+        self._release()
+
     def write(self, data: bytes) -> None:
         """Carry *data*."""
-        if not self._toxics and not self._held:
-            assert self.sink is not None
+        if self.sink is not None and not self._toxics and not self._held:
             self.sink.write(data)
         else:
             self._hold(data, self._loop.time())
@@ -49,7 +53,7 @@ class Flow:
 
     def write_eof(self) -> None:
         """Carry the end of the stream, after all that is held."""
-        if not self._toxics and not self._held:
+        if self.sink is not None and not self._toxics and not self._held:
             self._end()
         else:
             self._hold(None, self._loop.time())
@@ -92,7 +96,9 @@ class Flow:
         return due
 
     def _arm(self) -> None:
-        if self._timer is None and self._held and self._held[0][1] != float("inf"):
+        if self.sink is None or not self._held or self._timer is not None:
+            return
+        if self._held[0][1] != float("inf"):
             self._timer = self._loop.call_at(self._held[0][1], self._release)
 
     def _release(self) -> None:
@@ -101,14 +107,14 @@ class Flow:
             self._timer.cancel()
         self._timer = None
         now = self._loop.time()
-        while self._held and self._held[0][1] <= now:
+        while self.sink is not None and self._held and self._held[0][1] <= now:
             arrived, _, data = self._held.popleft()
             self._held_bytes -= len(data or b"")
             for toxic in self._toxics:
                 toxic.dose.hold((now - arrived) * 1000, len(data or b""))
             if data is None:
                 self._end()
-            elif self.sink is not None and not self.sink.is_closing():
+            elif not self.sink.is_closing():
                 self.sink.write(data)
         self._press()
         self._arm()

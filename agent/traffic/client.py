@@ -6,7 +6,7 @@ Source: RFC 9112 (message framing, left to httptools) and W3C Trace Context (``t
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
@@ -29,7 +29,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape only
         self._transport = transport
 
     def connection_lost(self, _: Exception | None) -> None:

@@ -1,0 +1,325 @@
+"""A link: listens, connects each client to the upstream, and fails as its toxics say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from agent.proxy.flow import Flow
+from agent.proxy.http import Head, Piece, Requests, Responses
+
+if TYPE_CHECKING:
+    from agent.proxy.arrivals import Arrivals
+    from agent.proxy.toxic import Toxic
+
+CONNECT_WITHIN_S = 10.0
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with a time of 0: close sends RST instead of FIN."""
+
+
+class Link:
+    """One listening address and the upstream behind it."""
+
+    def __init__(self, name: str, listen: tuple[str, int], upstream: tuple[str, int], log: Arrivals) -> None:
+        self.name = name
+        self.upstream = upstream
+        self.arrivals = log
+        self.toxics: dict[str, Toxic] = {}
+        self.pairs: set[Pair] = set()
+        self._listen = listen
+        self._server: asyncio.Server | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def listen(self) -> str:
+        """The address clients connect to, as ``host:port``."""
+        return f"{self._listen[0]}:{self._listen[1]}"
+
+    async def open(self) -> None:
+        """Listen; port 0 is settled at the first call and kept.
+
+        Raises:
+            OSError: The address cannot be had.
+        """
+        host, port = self._listen
+        self._server = await self._loop.create_server(lambda: Pair(self), host, port, backlog=1024)
+        self._listen = (host, self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        for toxic in list(self.toxics):
+            await self.remove(toxic)
+        if self._server:
+            self._server.close()
+        for pair in list(self.pairs):
+            pair.abort()
+
+    async def add(self, toxic: Toxic) -> None:
+        """Put *toxic* on this link, now and until its lease ends."""
+        self.toxics[toxic.id] = toxic
+        self._watch_lease(toxic)
+        if toxic.kind == "refuse" and self._server:
+            self._server.close()
+            self._server = None
+        for pair in list(self.pairs):
+            pair.expose(toxic)
+
+    async def remove(self, toxic: str) -> Toxic | None:
+        """Take *toxic* off; None if it is not there."""
+        gone = self.toxics.pop(toxic, None)
+        if gone is None:
+            return None
+        self._timers.pop(toxic).cancel()
+        for pair in list(self.pairs):
+            pair.refresh()
+        if gone.kind == "refuse" and not any(t.kind == "refuse" for t in self.toxics.values()):
+            await self.open()
+        return gone
+
+    def renew(self, toxic: Toxic, lease_s: float) -> None:
+        """Extend the lease of *toxic*."""
+        toxic.renew(lease_s, now=self._loop.time())
+        self._timers.pop(toxic.id).cancel()
+        self._watch_lease(toxic)
+
+    def _watch_lease(self, toxic: Toxic) -> None:
+        self._timers[toxic.id] = self._loop.call_at(toxic.ends_at, self._lapse, toxic.id)
+
+    def _lapse(self, toxic: str) -> None:
+        self._loop.create_task(self.remove(toxic))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the API shows."""
+        host, port = self.upstream
+        now = self._loop.time()
+        return {
+            "name": self.name,
+            "listen": self.listen,
+            "upstream": f"{host}:{port}",
+            "connections": len(self.pairs),
+            "toxics": [toxic.to_json(now) for toxic in self.toxics.values()],
+        }
+
+
+class Pair(asyncio.Protocol):
+    """A client and its connection to the upstream; this is the client's side."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._mine: list[Toxic] = []
+        self._up, self._down = Flow("upstream"), Flow("downstream")
+        self._client: asyncio.Transport | None = None
+        self._early: list[bytes | None] = []
+        self._requests, self._responses = Requests(), Responses(self._complete)
+        self._open: deque[dict[str, Any]] = deque()
+        self._waiting: deque[Piece] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    # the client's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connect to the upstream; what the client says meanwhile is kept."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape only
+        self._client = self._up.source = self._down.sink = transport
+        self._link.pairs.add(self)
+        peer = transport.get_extra_info("peername")
+        self._log({"kind": "connection", "peer": f"{peer[0]}:{peer[1]}" if peer else ""})
+        for toxic in list(self._link.toxics.values()):
+            self.expose(toxic)
+        self._loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        host, port = self._link.upstream
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await self._loop.create_connection(lambda: _Upstream(self), host, port)
+        except (OSError, TimeoutError):
+            self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Carry what the client says."""
+        if self._requests.opaque and not self._waiting:
+            self._up.write(data)
+            return
+        for piece in self._requests.feed(data):
+            self._waiting.append(piece)
+        self._pass_on()
+
+    def eof_received(self) -> bool:
+        """Carry the client's half-close; its other half stays open."""
+        if rest := self._requests.rest():
+            self._waiting.append(Piece(rest))
+            self._pass_on()
+        self._up.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: stop the upstream."""
+        self._down.sink_full(full=True)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._down.sink_full(full=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the upstream's side too."""
+        self._link.pairs.discard(self)
+        self._up.close()
+        self._down.close()
+        self._close(self._up.sink, error)
+
+    # the upstream's side
+
+    def upstream_made(self, transport: asyncio.Transport) -> None:
+        """Start carrying."""
+        self._down.source = transport
+        if self._client is None or self._client.is_closing():
+            transport.abort()
+        else:
+            self._up.attach(transport)
+
+    def upstream_data(self, data: bytes) -> None:
+        """Carry what the upstream says."""
+        if not self._responses.opaque and not self._requests.opaque:
+            self._responses.feed(data)
+        self._down.write(data)
+        if self._waiting and not self._open:
+            self._pass_on()
+
+    def upstream_eof(self) -> None:
+        """Carry the upstream's half-close."""
+        self._down.write_eof()
+
+    def upstream_full(self, *, full: bool) -> None:
+        """Follow the upstream's pressure."""
+        self._up.sink_full(full=full)
+
+    def upstream_lost(self, error: Exception | None) -> None:
+        """End the client's side too, after what is still on its way."""
+        if error is None and not self._down.is_empty:
+            return  # the held bytes, then the end, go to the client when they are due
+        self._close(self._client, error)
+
+    # requests
+
+    def _pass_on(self) -> None:
+        """Send pieces on in order; a request that must fail waits for the answers ahead of it."""
+        while self._waiting:
+            piece = self._waiting[0]
+            failing = self._failing(piece.head) if piece.head else None
+            if failing and self._open:
+                return
+            self._waiting.popleft()
+            if failing and piece.head:
+                self._fail(piece.head, failing)
+                continue
+            if piece.head:
+                self._begin(piece.head)
+            self._up.write(piece.data)
+
+    def _failing(self, head: Head) -> Toxic | None:
+        for toxic in self._link.toxics.values():
+            if toxic.kind == "fail_requests" and toxic.matches(head.path, head.raw) and toxic.hits():
+                return toxic
+        return None
+
+    def _fail(self, head: Head, toxic: Toxic) -> None:
+        """Answer in the upstream's place; a body of the request is not carried, so the connection ends."""
+        status = int(toxic.fields["status"])
+        toxic.dose.n += 1
+        has_body = head.method in ("POST", "PUT", "PATCH")
+        ending = "connection: close\r\n" if has_body else ""
+        answer = f"HTTP/1.1 {status} Injected\r\ncontent-length: 0\r\nx-gameday-fault: {toxic.id}\r\n{ending}\r\n"
+        self._log(_request(head, status=status, toxic=toxic.id, took_s=0.0))
+        self._down.write(answer.encode())
+        if has_body:
+            self._waiting.clear()
+            self._down.write_eof()
+
+    def _begin(self, head: Head) -> None:
+        if head.method not in ("HEAD", "CONNECT"):
+            self._open.append({**_request(head), "began": self._loop.time()})
+
+    def _complete(self, status: int) -> None:
+        if self._open:
+            entry = self._open.popleft()
+            entry["took_s"] = round(self._loop.time() - entry.pop("began"), 6)
+            self._log({**entry, "status": status})
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        toxics = [toxic.id for toxic in self._mine]
+        self._link.arrivals.add({"link": self._link.name, "at": time.time(), "toxics": toxics, **entry})
+
+    # toxics
+
+    def expose(self, toxic: Toxic) -> None:
+        """Let *toxic* throw its dice for this connection."""
+        if toxic.kind == "fail_requests" or not toxic.hits():
+            return
+        self._mine.append(toxic)
+        if toxic.kind == "reset":
+            toxic.dose.n += 1
+            self._loop.call_soon(self.abort)
+        elif toxic.kind == "partition":
+            toxic.dose.n += 1
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over what has changed on the link."""
+        self._mine = [toxic for toxic in self._mine if toxic.id in self._link.toxics]
+        for flow in (self._up, self._down):
+            flow.set_toxics([toxic for toxic in self._mine if toxic.covers(flow.direction)])
+
+    def abort(self) -> None:
+        """End both sides with a reset."""
+        for transport in (self._client, self._up.sink):
+            self._close(transport, ConnectionResetError())
+
+    def _close(self, transport: asyncio.Transport | None, error: Exception | None) -> None:
+        if transport is None:
+            return
+        if error is None:
+            transport.close()
+            return
+        raw: socket.socket | None = transport.get_extra_info("socket")
+        if raw is not None and not transport.is_closing():
+            with contextlib.suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        transport.abort()
+
+
+class _Upstream(asyncio.Protocol):
+    """The upstream's side of a :class:`Pair`."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape only
+        self._pair.upstream_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._pair.upstream_data(data)
+
+    def eof_received(self) -> bool:
+        self._pair.upstream_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        self._pair.upstream_full(full=True)
+
+    def resume_writing(self) -> None:
+        self._pair.upstream_full(full=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._pair.upstream_lost(error)
+
+
+def _request(head: Head, **values: Any) -> dict[str, Any]:
+    return {"kind": "request", "method": head.method, "path": head.path, "id": head.id, **values}

@@ -1,0 +1,1 @@
+"""A sharded leaderboard to break, on loopback: gateway, three shards, links of the fault proxy between."""
