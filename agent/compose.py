@@ -5,23 +5,25 @@ Only the command line, the scheduler and the tests import this.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.catalog.redact import redact
 from agent.execution.spawn import start_child, start_watch
 from agent.filing import folder as filing
-from agent.model import Radius, RunRecord, UsageError
+from agent.model import Radius, RunRecord
+from agent.report import from_json, json_text
 from agent.run import Effects, Run, refused
 from agent.safety import gates, owner
 from agent.safety.context import new_run_id, run_folder
 from agent.safety.recover import recover
 from agent.sandbox import state as sandbox_state
 from agent.settings import PREFIX, Settings
-from agent.store import Store, StoreUnavailable
+from agent.store import Store
 from agent.traffic.samples import bins
 
 if TYPE_CHECKING:
@@ -123,12 +125,7 @@ class Agent:
         samples = folder / "traffic.samples"
         traffic = bins(samples, TRAFFIC_BIN_S) if samples.exists() else ()
         secrets = experiment.secret_values(self.environ)
-        return record.with_(
-            traffic=traffic,
-            activities=tuple(_redacted(each, secrets) for each in record.activities),
-            looks=tuple(_redacted(each, secrets) for each in record.looks),
-            reason=str(redact(record.reason, secrets)),
-        )
+        return _blacked_out(record.with_(traffic=traffic), secrets)
 
 
 def open_agent(settings: Settings) -> Agent:
@@ -156,10 +153,6 @@ def _first_need(experiment: Experiment, environ: Mapping[str, str]) -> str | Non
     return f"{unmet[0]}" if unmet else None
 
 
-def _redacted[T](value: T, secrets: frozenset[str]) -> T:
-    """Return a dataclass of the model with every secret in its texts and outputs blacked out."""
-    if not secrets:
-        return value
-    from agent.report.document import revive
-
-    return revive(type(value), redact(asdict(value), secrets))  # type: ignore[call-overload]
+def _blacked_out(record: RunRecord, secrets: frozenset[str]) -> RunRecord:
+    """Return *record* with every secret out of it, whatever activity or probe let it slip."""
+    return from_json(json.dumps(redact(json.loads(json_text(record)), secrets)))

@@ -22,6 +22,7 @@ from chaoslib.types import Dry
 
 from agent.execution.plain import plain
 from agent.model import Activity, GamedayError, Refused
+from agent.pipes import wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ def play(
     except BaseException as raised:  # noqa: BLE001  # boundary: whatever an extension threw, the parent is told
         status, deviated, error = "crashed", False, f"{type(raised).__name__}: {raised}"
     teller.send(Played(at=time.time(), status=status, deviated=deviated, error=error))
-    _wait_for_end(lifeline.fileno())
+    wait_for_end(lifeline.fileno())
 
 
 def leash(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,16 +113,10 @@ def refusal(error: str) -> str | None:
 
 def _end_with_parent(lifeline: int) -> None:
     """Interrupt the experiment when the parent is gone; Chaos Toolkit then plays the rollbacks."""
-    _wait_for_end(lifeline)
+    wait_for_end(lifeline)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PARENT_GONE_GRACE_S)
     os.killpg(0, signal.SIGKILL)
-
-
-def _wait_for_end(pipe: int) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(pipe, 4096):
-            pass
 
 
 class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
