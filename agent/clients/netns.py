@@ -108,6 +108,25 @@ def of_process(pid: int, *, created: float | None = None) -> Namespace:
     return space
 
 
+def find(name: str | None, *, pid: int | None, created: float | None) -> Namespace:
+    """Return the namespace called *name*, that of process *pid*, or, with neither, the agent's own.
+
+    Raises:
+        UsageError: Both are given.
+        NoTargets: There is no such namespace or process.
+        Unsupported: This system has no network namespaces, or they may not be looked at.
+    """
+    if not OWN.exists():
+        raise Unsupported("unsupported: network namespaces need Linux")
+    if name is not None and pid is not None:
+        raise UsageError("give netns or pid, not both")
+    if created is not None and pid is None:
+        raise UsageError("created: is when process pid began; give pid too")
+    if name is not None:
+        return named(name)
+    return own() if pid is None else of_process(pid, created=created)
+
+
 def thrown_away[T](work: Callable[[], T]) -> T:
     """Return what *work* returns when it runs inside a new namespace that ends with it.
 

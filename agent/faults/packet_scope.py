@@ -18,6 +18,8 @@ PROTOCOLS = ("tcp", "udp", "any")
 DIRECTIONS = ("ingress", "egress", "both")
 ANYBODY = "*"
 SSH_PORT = 22
+LONGEST_S = 86_400.0
+LONGEST_DELAY_MS = 60_000.0
 LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 SHORTEST_PREFIX = {4: 8, 6: 16}
 """The widest network, by IP version, that may lose every port in the agent's own namespace."""
@@ -95,6 +97,28 @@ def parse(peers: Sequence[str]) -> tuple[Network, ...]:
     if isinstance(peers, str):
         raise UsageError(f"peers: write a list, [{peers!r}]")
     return tuple(_network(peer) for peer in peers)
+
+
+def check_duration(max_duration_s: float) -> None:
+    """Refuse a *max_duration_s* that is no time or longer than a day.
+
+    Raises:
+        UsageError: It is.
+    """
+    if not 0 < max_duration_s <= LONGEST_S:
+        raise UsageError(f"max_duration_s: {max_duration_s!r} is not above 0 and at most {LONGEST_S:g}")
+
+
+def check_delay(latency_ms: float, jitter_ms: float) -> None:
+    """Refuse a delay that netem cannot make sense of.
+
+    Raises:
+        UsageError: One of the two is out of its range.
+    """
+    if not 0 < latency_ms <= LONGEST_DELAY_MS:
+        raise UsageError(f"latency_ms: {latency_ms!r} is not above 0 and at most {LONGEST_DELAY_MS:g}")
+    if not 0 <= jitter_ms <= latency_ms:
+        raise UsageError(f"jitter_ms: {jitter_ms!r} is not between 0 and latency_ms")
 
 
 def refuse_lockout(scope: Scope) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
 from agent.clients import netns as namespaces
-from agent.clients import nft
-from agent.faults import packet_cuts
-from agent.faults.packet_scope import Scope, refuse_lockout, scope
-from agent.model import Call, UsageError
+from agent.clients import nft, tc, tc_lease
+from agent.faults import packet_cuts, packet_delays
+from agent.faults.packet_scope import Scope, check_delay, check_duration, refuse_lockout, scope
+from agent.model import Call, Unsupported, UsageError
+from agent.safety.context import current_run
 from agent.safety.door import inject
 
 if TYPE_CHECKING:
     from agent.clients.netns import Namespace
     from agent.model import Json
 
-__all__ = ["drop", "partition"]
-
-LONGEST_S = 86_400.0
+__all__ = ["delay", "drop", "partition"]
 
 
 def partition(
@@ -82,7 +82,7 @@ def partition(
         fraction=fraction,
         seed=seed,
     )
-    space = _where(netns, pid, created)
+    space = namespaces.find(netns, pid=pid, created=created)
     return _lose("packets.partition", whom, space, loss_fraction=1.0, max_duration_s=max_duration_s)
 
 
@@ -146,14 +146,83 @@ def drop(
         fraction=fraction,
         seed=seed,
     )
-    space = _where(netns, pid, created)
+    space = namespaces.find(netns, pid=pid, created=created)
     return _lose("packets.drop", whom, space, loss_fraction=loss_fraction, max_duration_s=max_duration_s)
+
+
+def delay(
+    *,
+    peers: list[str],
+    latency_ms: float,
+    jitter_ms: float = 0.0,
+    port: int | None = None,
+    protocol: str = "any",
+    quantity: int | None = None,
+    fraction: float | None = None,
+    seed: int | None = None,
+    netns: str | None = None,
+    pid: int | None = None,
+    created: float | None = None,
+    max_duration_s: float = 60.0,
+) -> dict[str, Json]:
+    """Hold every packet that leaves for *peers* for *latency_ms*, plus or minus *jitter_ms*.
+
+    Only the way out is delayed, so a round trip takes *latency_ms* longer, not twice that.
+
+    Args:
+        peers: Addresses and networks; none is not allowed here.
+        latency_ms: 0 < latency_ms <= 60000.
+        jitter_ms: Half-width of a uniform spread, 0 <= jitter_ms <= latency_ms; reorders packets.
+        port: As for :func:`partition`, like everything below.
+        protocol: ``tcp``, ``udp`` or ``any``.
+        quantity: How many of *peers*.
+        fraction: Which share of *peers*, rounded down.
+        seed: Repeats the choice of peers.
+        netns: Inside the network namespace of this name.
+        pid: Inside the network namespace of this process.
+        created: When that process began, in seconds since the epoch.
+        max_duration_s: The fault ends after this, whatever happens; 0 < max_duration_s <= 86400.
+
+    Returns:
+        ``{"victims": [...], "landed": true, "dose": {"measured": {"round_trip_ms": 80.3}}}``; None
+        for the round trip when nobody answered it.
+
+    Raises:
+        UsageError: An argument makes no sense.  Nothing was injected.
+        NoTargets: No such namespace or process, too few peers, or no route.  Nothing was injected.
+        Refused: The interface has a queueing discipline already.  Nothing was injected.
+        Unsupported: No tc, no root, or a kernel without netem.  Nothing was injected.
+
+    Undo:
+        Takes the injection's own qdisc off; harmless if it is not there or somebody else's is.
+
+    Dead man:
+        The reaper, and a process of its own session that takes the qdisc off when the lease is not
+        renewed.
+    """
+    check_delay(latency_ms, jitter_ms)
+    if not peers:
+        raise UsageError("peers: say whose packets to delay")
+    whom = scope(
+        peers=peers,
+        port=port,
+        protocol=protocol,
+        direction="egress",
+        quantity=quantity,
+        fraction=fraction,
+        seed=seed,
+    )
+    if why := tc.why_no_netem():
+        raise Unsupported(why)
+    space = namespaces.find(netns, pid=pid, created=created)
+    amount = {"latency_ms": float(latency_ms), "jitter_ms": float(jitter_ms)}
+    return _hold(whom, space, amount, max_duration_s=max_duration_s)
 
 
 def _lose(
     fault: str, whom: Scope, space: Namespace, *, loss_fraction: float, max_duration_s: float
 ) -> dict[str, Json]:
-    _check_duration(max_duration_s)
+    check_duration(max_duration_s)
     if space.is_own:
         refuse_lockout(whom)
     table = nft.PREFIX + uuid.uuid4().hex
@@ -179,16 +248,37 @@ def _lose(
     )
 
 
-def _where(netns: str | None, pid: int | None, created: float | None) -> Namespace:
-    if netns is not None and pid is not None:
-        raise UsageError("give netns or pid, not both")
-    if created is not None and pid is None:
-        raise UsageError("created: belongs to pid")
-    if netns is not None:
-        return namespaces.named(netns)
-    return namespaces.own() if pid is None else namespaces.of_process(pid, created=created)
+def _hold(
+    whom: Scope, space: Namespace, amount: dict[str, float], *, max_duration_s: float
+) -> dict[str, Json]:
+    check_duration(max_duration_s)
+    parts = packet_delays.devices_of(space, whom)
+    handle = packet_delays.fresh_handle()
+    lease_s = settings_of.current().lease_s
+    lease = str(current_run().folder / f"delay-{uuid.uuid4().hex}.lease")
+    batches = [packet_delays.commands(d, handle, peers, whom, **amount) for d, peers in parts.items()]
+    place: dict[str, Json] = {"path": space.path, "inode": space.inode}
+    held: dict[str, Json] = {**place, "handle": handle, "devices": list(parts)}
+    calls = packet_delays.__name__
 
+    def put() -> None:
+        tc_lease.begin(Path(lease), lease_s=lease_s, max_duration_s=max_duration_s)
+        tc_lease.start(Path(lease), handle=handle, devices=list(parts))
+        for batch in batches:
+            tc.tc(batch)
 
-def _check_duration(max_duration_s: float) -> None:
-    if not 0 < max_duration_s <= LONGEST_S:
-        raise UsageError(f"max_duration_s: {max_duration_s!r} is not above 0 and at most {LONGEST_S:g}")
+    return inject(
+        fault="packets.delay",
+        victims=whom.victims,
+        population=None,
+        apply=lambda: space.inside(put),
+        undo=Call(func=f"{calls}:remove", arguments={**held, "lease": lease}),
+        landed_check=Call(
+            func=f"{calls}:landed", arguments={**held, **amount, **packet_delays.round_trip(whom)}
+        ),
+        gone_check=Call(func=f"{calls}:gone", arguments=held),
+        renew=Call(func=f"{calls}:renew", arguments={"lease": lease, "lease_s": lease_s}),
+        lease_s=lease_s,
+        max_duration_s=max_duration_s,
+        asked={**amount, "protocol": whom.protocol},
+    )
