@@ -1,6 +1,5 @@
 """The command ``gameday``; stays light, because fork servers and completions import it."""
 
-import sys
 
 
 def main() -> None:
@@ -11,4 +10,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

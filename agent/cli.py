@@ -2,7 +2,7 @@
 
 Each command imports what it needs when it runs, so that ``--help`` and completion stay quick.
 """
-# ruff: noqa: PLC0415  # the line above is the reason
+# ruff: noqa: PLC0415, FBT002  # imports: the line above; options are typer's, never positional
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def report(
         "html": reports.html,
         "md": reports.markdown,
         "json": reports.json_text,
-        "junit": lambda record: reports.junit([record]),
+        "junit": _suite,
     }
     with _errors():
         if form not in forms:
@@ -213,7 +213,9 @@ def check(
     tag: Annotated[list[str], typer.Option(help="Run experiments that carry all of these tags.")],
     junit: Annotated[Path, typer.Option(help="Where the JUnit report goes.")],
     experiments: Annotated[Path, typer.Option(help="The folder of experiments.")] = Path("experiments"),
-    timeout: Annotated[float, typer.Option(help="Seconds for all of them; the rest is not started.")] = 1800.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for all of them; the rest is not started.")
+    ] = 1800.0,
     as_json: AsJson = False,
 ) -> None:
     """Run everything with a tag: the step of a pipeline after a deploy."""
@@ -299,7 +301,9 @@ def proxy(
 @sandbox_app.command(epilog="Example: gameday sandbox up --detach")
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running.")] = False,
-    gateway_timeout: Annotated[float, typer.Option(help="The gateway's patience with a shard, seconds.")] = 0.3,
+    gateway_timeout: Annotated[
+        float, typer.Option(help="The gateway's patience with a shard, seconds.")
+    ] = 0.2,
 ) -> None:
     """Start the sandbox of this home."""
     from agent.sandbox import starter
@@ -370,7 +374,8 @@ def _settings() -> Settings:
     from agent import log, settings
 
     found = settings.current()
-    log.configure(found)
+    quiet = "log_level" not in found.model_fields_set
+    log.configure(found.model_copy(update={"log_level": "warning"}) if quiet else found)
     return found
 
 
@@ -441,6 +446,12 @@ def _summary(row: RunRow) -> dict[str, Any]:
         return dict(row.summary)
     record = RunRecord(run=row.id, experiment=row.experiment, title=row.title, started_at=row.started_at)
     return record.with_(leashed=row.leashed).summary()
+
+
+def _suite(record: RunRecord) -> str:
+    from agent.report import junit
+
+    return junit([record])
 
 
 def _record(run_id: str) -> RunRecord:

@@ -115,7 +115,13 @@ class Run:
         deadline = time.monotonic() + self._allowance.timeout_s
         reading: list[Connection] = [child.messages, child.output.source]
         while self._now.played is None and self._now.stopped is None and not self._aborted:
-            ready = wait([*reading, *self._watch_ends(), self._effects.stop, child.process.sentinel], TICK_S)
+            ends: list[Connection | int] = [
+                *reading,
+                *self._watch_ends(),
+                self._effects.stop.fileno(),
+                child.process.sentinel,
+            ]
+            ready = wait(ends, TICK_S)
             if child.output.source in ready and not child.output.drain():
                 reading.remove(child.output.source)
             if child.messages in ready:

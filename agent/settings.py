@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  # pydantic reads the annotation when it builds the class
 from typing import TYPE_CHECKING, Literal
 
 from platformdirs import user_state_path

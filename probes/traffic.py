@@ -60,7 +60,11 @@ def _samples(window_s: float, key: str | None, samples_min: int) -> list[Sample]
     path = current_run().folder / FILE
     found = window(path, since=time.time() - window_s, key=key)
     if len(found) < samples_min:
-        why = "" if path.exists() else "; no traffic was started: is the control agent.controls.traffic there?"
+        why = (
+            "" if path.exists() else "; no traffic was started: is the control agent.controls.traffic there?"
+        )
         of = f" for key {key}" if key else ""
-        raise NoEvidence(f"{len(found)} samples{of} in {window_s:g} s, at least {samples_min} are needed{why}")
+        raise NoEvidence(
+            f"{len(found)} samples{of} in {window_s:g} s, at least {samples_min} are needed{why}"
+        )
     return found

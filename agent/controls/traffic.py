@@ -31,7 +31,7 @@ POLL_S = 0.02
 _drivers: list[tuple[subprocess.Popen[bytes], int]] = []
 
 
-def before_experiment_control(  # noqa: D417  # context is Chaos Toolkit's
+def before_experiment_control(
     context: Any,  # noqa: ARG001
     url: str,
     rate_rps: float,
@@ -119,4 +119,6 @@ def _await_answers(samples: Path) -> None:
         if samples.exists() and samples.stat().st_size > len(HEADER) and read(samples):
             return
         time.sleep(POLL_S)
-    raise NoEvidence(f"the traffic did not start within {START_WITHIN_S:g} s; see {samples.parent}/traffic.log")
+    raise NoEvidence(
+        f"the traffic did not start within {START_WITHIN_S:g} s; see {samples.parent}/traffic.log"
+    )

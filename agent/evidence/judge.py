@@ -88,7 +88,7 @@ def _deviated(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verd
     aborted = next((mark for mark in record.marks if mark.kind == "abort"), None)
     why = None
     if aborted:
-        why = f"Aborted by the watch: {aborted.says}."
+        why = f"Aborted by the watch: {aborted.says}{_first_unmet(record, begin, end)}."
     elif unsteady > allowed.unsteady_s_max:
         why = (
             f"Unsteady for {unsteady:.1f} s while the fault was in; "
@@ -151,9 +151,7 @@ def _not_gone(record: RunRecord) -> str | None:
     return f"{', '.join(left)} is not known to be gone." if left else None
 
 
-def _evidence(
-    record: RunRecord, course: Course, allowed: Allowed, begin: float, end: float
-) -> str | None:
+def _evidence(record: RunRecord, course: Course, allowed: Allowed, begin: float, end: float) -> str | None:
     if not course.has_hypothesis:
         return "There is no steady-state hypothesis, so nothing says whether it held."
     if course.before_met is None or course.after_met is None:

@@ -197,4 +197,3 @@ def _activity(activity: Mapping[str, Any], section: str, **values: Any) -> Activ
 
 def _cause(error: str) -> str:
     return error.removeprefix("chaoslib.exceptions.ActivityFailed: ")
-

@@ -15,7 +15,7 @@ ITEMS_MAX = 1_000
 DEPTH_MAX = 12
 
 
-def plain(value: Any, *, depth: int = DEPTH_MAX) -> Json:
+def plain(value: Any, *, depth: int = DEPTH_MAX) -> Json:  # noqa: PLR0911  # one line a type
     """Return *value* as JSON of bounded size; what is no JSON becomes its ``repr``, what is too long is cut.
 
     Never raises, whatever an activity hands back.

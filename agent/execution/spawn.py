@@ -9,6 +9,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.execution.engine import play
+from agent.execution.watcher import watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,8 +82,6 @@ def start_child(
     definition: Mapping[str, Any], environ: Mapping[str, str], *, leashed: bool, folder: Path
 ) -> Child:
     """Start playing *definition*; its output goes to ``output.log`` in *folder*."""
-    from agent.execution.engine import play
-
     context = fork_server()
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
@@ -134,8 +134,6 @@ def start_watch(
     every_s: float,
 ) -> Watcher:
     """Start looking at *probes*."""
-    from agent.execution.watcher import watch
-
     context = fork_server()
     looks, child_looks = context.Pipe(duplex=False)
     process = context.Process(

@@ -10,11 +10,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from chaoslib import substitute
 from chaoslib.activity import run_activity
 from chaoslib.configuration import load_configuration
 from chaoslib.hypothesis import within_tolerance
 from chaoslib.secret import load_secrets
-from chaoslib.substitution import substitute
 
 from agent.execution.plain import plain
 from agent.model import Look, Reading

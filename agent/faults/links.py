@@ -251,9 +251,7 @@ def _inject(
 # undo and checks: what the ledger names
 
 
-def remove(
-    *, api: str, links: list[str], toxic: str, needs_traffic: bool
-) -> Fact | None:
+def remove(*, api: str, links: list[str], toxic: str, needs_traffic: bool) -> Fact | None:
     """Take the toxic off *links* and return the dose over its life; None if it was not there."""
     client = _proxy(api)
     try:
@@ -312,5 +310,3 @@ def _accepts(address: str) -> bool:
             return True
     except OSError:
         return False
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -233,8 +234,6 @@ go_on(stopped=stopped, since=0.0, max_duration_s=s)
 
 def _start_timer(stopped: list[Json], max_duration_s: float) -> None:
     """Start the process that continues the stopped ones when nobody else is left to do it."""
-    import json
-
     subprocess.Popen(
         [sys.executable, "-c", _TIMER, json.dumps(stopped), str(max_duration_s)],
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -170,8 +171,6 @@ async def _json(request: Request) -> dict[str, Any]:
         raw += chunk
         if len(raw) > BODY_MAX_BYTES:
             raise UsageError(f"the body is longer than {BODY_MAX_BYTES} bytes")
-    import json
-
     try:
         body = json.loads(raw)
     except ValueError:

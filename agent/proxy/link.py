@@ -235,7 +235,9 @@ class Pair(asyncio.Protocol):
         toxic.dose.n += 1
         has_body = head.method in ("POST", "PUT", "PATCH")
         ending = "connection: close\r\n" if has_body else ""
-        answer = f"HTTP/1.1 {status} Injected\r\ncontent-length: 0\r\nx-gameday-fault: {toxic.id}\r\n{ending}\r\n"
+        answer = (
+            f"HTTP/1.1 {status} Injected\r\ncontent-length: 0\r\nx-gameday-fault: {toxic.id}\r\n{ending}\r\n"
+        )
         self._log(_request(head, status=status, toxic=toxic.id, took_s=0.0))
         self._down.write(answer.encode())
         if has_body:

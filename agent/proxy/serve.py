@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -20,7 +21,6 @@ from agent.proxy.arrivals import Arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 STATE = "proxy.json"
 FLUSH_S = 0.2
@@ -39,8 +39,8 @@ class Options:
 async def serve(options: Options) -> None:
     """Carry bytes until SIGTERM, SIGINT, SIGHUP, or the end of the lifeline."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(name, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
     if options.lifeline_fd is not None:
         loop.add_reader(options.lifeline_fd, stop.set)  # nobody writes: readable means ended
     arrivals = Arrivals(options.home / "proxy")
@@ -52,8 +52,8 @@ async def serve(options: Options) -> None:
     config = uvicorn.Config(application(links, token), log_level="warning", access_log=False, lifespan="off")
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
+    while not server.started and not serving.done():  # noqa: ASYNC110  # see the next line
+        await asyncio.sleep(0.005)  # uvicorn has no event for it
     _announce(options.home / STATE, where, token)
     flushing = asyncio.create_task(_flush(arrivals))
     await stop.wait()
@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
 def _bind(api: str) -> tuple[socket.socket, str]:
     if path := api.removeprefix("unix:") if api.startswith("unix:") else "":
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            Path(path).unlink()
         listener = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)
         try:
@@ -97,8 +97,8 @@ def _bind(api: str) -> tuple[socket.socket, str]:
 def _announce(path: Path, where: str, token: str | None) -> None:
     """Write the state file whole, readable by its owner only, then say on stdout that we are ready."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump({"api": where, "token": token, "pid": os.getpid()}, file)
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps({"api": where, "token": token, "pid": os.getpid()}), encoding="utf-8")
     draft.replace(path)
     sys.stdout.write(json.dumps({"api": where}) + "\n")
     sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -84,6 +84,7 @@ def inject(
     store = Store(settings_of.current().home)
     try:
         lifeline.begin(run, store, preload=sorted({call.module for call in (undo, gone_check)}))
+        injection = replace(injection, intended_at=time.time())
         store.intend(injection, population=population)
         return _apply(store, injection, apply)
     finally:
@@ -102,8 +103,7 @@ def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dic
     try:
         apply()
         store.update_injection(injection.id, state=InjectionState.APPLIED, applied_at=time.time())
-        if store.is_aborting(injection.run):
-            raise Aborting(f"run {injection.run} was stopped meanwhile; {injection.fault} was taken out again")
+        _refuse_if_aborting(store, injection)
         fact: Fact = injection.landed_check()
     except BaseException:  # whatever ended it, also a signal: it must not stay in
         heal(store, injection.run)
@@ -122,3 +122,9 @@ def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dic
         "landed": True,
         "dose": dose,
     }
+
+
+def _refuse_if_aborting(store: Store, injection: Injection) -> None:
+    """Ask again after the harm: the run may have been stopped in the middle of it."""
+    if store.is_aborting(injection.run):
+        raise Aborting(f"run {injection.run} was stopped meanwhile; {injection.fault} was taken out again")

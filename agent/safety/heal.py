@@ -91,7 +91,7 @@ def _heal_one(store: Store, injection: Injection) -> str | None:
 
 def _record(store: Store, injection: Injection, dose: Fact | None, gone: Fact) -> None:
     measured = {**_measured(injection), **(dose.measured if dose else {}), **gone.measured}
-    values = {"dose": {**injection.dose, "measured": measured}}
+    values: dict[str, object] = {"dose": {**injection.dose, "measured": measured}}
     if dose is not None and not dose.holds and injection.missed is None:
         values["missed"] = dose.says
     try:

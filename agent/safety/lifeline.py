@@ -59,7 +59,14 @@ def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
     parent_fd = settings_of.current().lifeline_fd
     watched = [read_end] if parent_fd is None else [read_end, parent_fd]
     command = [sys.executable, "-m", "agent.safety.reaper", "--run", run.id, "--home", str(store.home)]
-    command += ["--pid", str(os.getpid()), "--pipes", ",".join(map(str, watched)), "--preload", ",".join(preload)]
+    command += [
+        "--pid",
+        str(os.getpid()),
+        "--pipes",
+        ",".join(map(str, watched)),
+        "--preload",
+        ",".join(preload),
+    ]
     if run.parent_owned:
         command.append("--group")
     with (run.folder / "reaper.log").open("ab") as errors:

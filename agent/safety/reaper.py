@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     sys.stdout.close()
     os.close(1)
-    why = _wait(store, options.run, [int(fd) for fd in options.pipes.split(",")])
+    why = _wait([int(fd) for fd in options.pipes.split(",")])
     _reap(store, options.run, pid=options.pid, group=options.group, why=why)
     return 0
 
 
-def _wait(store: Store, run: str, pipes: Sequence[int]) -> str:
+def _wait(pipes: Sequence[int]) -> str:
     """Return why the wait ended: a pipe closed, or the beats stopped."""
     with selectors.DefaultSelector() as selector:
         for index, fd in enumerate(pipes):
@@ -80,7 +80,8 @@ def _wait(store: Store, run: str, pipes: Sequence[int]) -> str:
 def _reap(store: Store, run: str, *, pid: int, group: bool, why: str) -> None:
     broken = bool(store.injections(run, open_only=True))
     if why == ENDED and not broken:
-        return close_book(store, run, why=ENDED, clean=True)
+        close_book(store, run, why=ENDED, clean=True)
+        return
     store.abort(run)
     _kill(pid, group=group)
     result = heal(store, run)

@@ -14,7 +14,7 @@ def main() -> int:
     """Run until told to stop."""
     parser = argparse.ArgumentParser(prog="agent.sandbox")
     parser.add_argument("--home", required=True, type=Path)
-    parser.add_argument("--gateway-timeout-s", type=float, default=0.3)
+    parser.add_argument("--gateway-timeout-s", type=float, default=0.2)
     parser.add_argument("--lifeline-fd", type=int, help="the sandbox ends when this pipe ends")
     options = parser.parse_args()
     try:

@@ -34,9 +34,10 @@ class Shard:
     """A shard as the gateway sees it: an address behind a breaker."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        self._client = httpx.AsyncClient(base_url=url, limits=CONNECTIONS, timeout=None)
+        self._client = httpx.AsyncClient(base_url=url, limits=CONNECTIONS, timeout=timeout_s)
         self._timeout_s = timeout_s
-        self._breaker = CircuitBreaker(failure_threshold=FAILURES_TO_OPEN, recovery_timeout=OPEN_S)
+        breaker = CircuitBreaker(failure_threshold=FAILURES_TO_OPEN, recovery_timeout=OPEN_S)
+        self._guarded = breaker(self._ask)  # as a decorator: its call_async never looks at the state
 
     async def rank(self, player: str) -> int | None:
         """Return the rank of *player*.
@@ -46,7 +47,7 @@ class Shard:
             TimeoutError: No answer in time.
             httpx.HTTPError: No answer, or a wrong one.
         """
-        found: int | None = await self._breaker.call_async(self._ask, player)
+        found: int | None = await self._guarded(player)
         return found
 
     async def _ask(self, player: str) -> int | None:

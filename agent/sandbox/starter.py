@@ -17,7 +17,7 @@ from agent.sandbox.supervisor import UP_WITHIN_S, NotUp
 if TYPE_CHECKING:
     from pathlib import Path
 
-GATEWAY_TIMEOUT_S = 0.3
+GATEWAY_TIMEOUT_S = 0.2
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ def write(home: Path, state: dict[str, Any]) -> None:
     """Write *state*, readable by its owner only."""
     path = home / FILE
     draft = path.with_name(f"{FILE}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(state, file)
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(state), encoding="utf-8")
     draft.replace(path)
 
 

@@ -209,9 +209,9 @@ def _is_free(port: int) -> bool:
 
 def _answers_on(port: int) -> Callable[[], bool]:
     def answers() -> bool:
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1.0) as answer:  # noqa: S310
-                return bool(answer.status == 200)
+        url = f"http://127.0.0.1:{port}/health"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1.0) as answer:
+            return bool(answer.status == 200)
         return False
 
     return answers

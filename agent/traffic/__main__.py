@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import signal
-import sys
 from pathlib import Path
 
 import uvloop
@@ -38,4 +37,4 @@ async def _drive(plan: Plan, out: Path, lifeline: int | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -56,13 +56,13 @@ class Driver:
                 break
             self._depart(number, due=started + at, intended_at=started_wall + at)
         deadline = self._loop.time() + self._plan.timeout_s
-        while self._in_flight and not stop.is_set() and self._loop.time() < deadline:
+        while self._in_flight and not stop.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110  # rare
             await asyncio.sleep(FLUSH_S)
         flusher.cancel()
         self._write()
 
     async def _until(self, due: float, stop: asyncio.Event) -> None:
-        while not stop.is_set() and (left := due - self._loop.time()) > LOOKAHEAD_S:
+        while not stop.is_set() and (left := due - self._loop.time()) > LOOKAHEAD_S:  # noqa: ASYNC110  # the clock decides
             await asyncio.sleep(min(left, 0.2))
         if self._loop.time() - due > FLUSH_S:
             await asyncio.sleep(0)  # late: still let answers in between departures
@@ -136,7 +136,17 @@ class Driver:
 class _Exchange:
     """One request on its way; ends exactly once."""
 
-    __slots__ = ("_connection", "_driver", "_due", "_ended", "_intended_at", "_key", "_sent_at", "_timer")
+    __slots__ = (
+        "_connection",
+        "_driver",
+        "_due",
+        "_ended",
+        "_intended_at",
+        "_key",
+        "_sent_at",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self, driver: Driver, *, due: float, intended_at: float, key: int) -> None:
         self._driver = driver
@@ -144,6 +154,7 @@ class _Exchange:
         self._sent_at = asyncio.get_running_loop().time()
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
         self._ended = False
 
     def begin(self, request: bytes, timeout_s: float) -> None:
@@ -152,7 +163,7 @@ class _Exchange:
         if connection := self._driver.take():
             self._send(connection, request)
         else:
-            loop.create_task(self._connect_and_send(request))
+            self._task = loop.create_task(self._connect_and_send(request))
 
     async def _connect_and_send(self, request: bytes) -> None:
         try:
@@ -193,7 +204,5 @@ class _Exchange:
             self._timer.cancel()
         latency_s = asyncio.get_running_loop().time() - self._due
         lateness_s = self._sent_at - self._due
-        sample = RECORD.pack(
-            self._intended_at, latency_s, lateness_s, status, outcome, degraded, self._key
-        )
+        sample = RECORD.pack(self._intended_at, latency_s, lateness_s, status, outcome, degraded, self._key)
         self._driver.record(sample, was_in_flight=self._timer is not None)

@@ -1,0 +1,1 @@
+"""Starts runs when they are due; the only room that knows apscheduler."""
