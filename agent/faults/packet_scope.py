@@ -129,15 +129,20 @@ def refuse_lockout(scope: Scope) -> None:
     Raises:
         Refused: All of loopback, nearly all addresses, or everybody's ssh would be cut.
     """
-    if scope.port == SSH_PORT and not scope.networks:
+    everybody = not scope.networks or any(_is_nearly_everybody(network) for network in scope.networks)
+    if scope.port == SSH_PORT and everybody:
         raise Refused("cutting port 22 for everybody would lock you out of this machine: name the peers")
     if scope.port is not None:
         return
     for network in scope.networks:
         if any(address in network for address in LOOPBACK):
             raise Refused(f"{network} is this machine's loopback, the agent's own included: name a port")
-        if network.prefixlen < SHORTEST_PREFIX[network.version]:
+        if _is_nearly_everybody(network):
             raise Refused(f"{network} is nearly everybody, in the agent's own network namespace: name a port")
+
+
+def _is_nearly_everybody(network: Network) -> bool:
+    return network.prefixlen < SHORTEST_PREFIX[network.version]
 
 
 def _network(peer: str) -> Network:

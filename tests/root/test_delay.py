@@ -65,6 +65,7 @@ mount -t proc proc /proc; mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /lib/modules
 mount -t hostfs -o {work} hostfs {work}
 ln -s "/usr/lib/uml/modules/$(uname -r)" "/lib/modules/$(uname -r)"
+modprobe ipv6
 cd {HERE.parents[1]} && {sys.executable} {HERE}/delayed.py {work} >{work}/out 2>&1
 sync; busybox poweroff -f
 """

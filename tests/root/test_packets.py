@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import time
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from agent.clients import netns, nft
+from agent.faults import packet_cuts
+from agent.faults.packet_scope import DIRECTIONS, PROTOCOLS, scope
 
 pytestmark = pytest.mark.root
 
@@ -311,3 +314,16 @@ def test_more_than_the_radius_is_refused(wire: Any, player: Any) -> None:
     assert wire.tables() == []
     told = here.call(PARTITION, peers=list(wire.peers), quantity=1, seed=7, netns=wire.near)
     assert len(told["victims"]) == 1
+
+
+def test_the_kernel_takes_every_kind_of_scope(wire: Any) -> None:
+    """Each combination of peers, port, protocol and direction is a script that the kernel verifies."""
+    space = netns.named(wire.near)
+    some = ([], ["10.0.0.0/8", "10.1.0.1"], ["fd00::/8", "fd00::1"], ["10.0.0.1", "fd00::1"])
+    for peers, port, protocol, direction in itertools.product(some, (None, 53), PROTOCOLS, DIRECTIONS):
+        if not peers and port is None:
+            continue
+        whom = scope(peers=peers, port=port, protocol=protocol, direction=direction)
+        text = packet_cuts.script("gameday_t", whom, loss_fraction=0.5, lease_s=0.0015, max_duration_s=86_400)
+        nft.check(space, text)
+    assert wire.tables() == []
