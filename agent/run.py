@@ -176,7 +176,10 @@ class Run:
     def _enter(self, section: Section) -> None:
         """Follow Chaos Toolkit from section to section; the watch begins with the method."""
         now = self._now
-        self._mark(section.name if not section.ended else f"{section.name}_ended", at=section.at)
+        if section.ended:
+            now.activities = [_with_met(each, section) for each in now.activities]
+        else:
+            self._mark(section.name, at=section.at)
         if section.name == "before" and section.ended:
             now.before_met = section.met
         elif section.name == "after" and section.ended:
@@ -298,6 +301,13 @@ class Run:
         mark = Mark(at=time.time() if at is None else at, kind=kind, says=says)
         self._now.marks.append(mark)
         self._effects.observe(self._now.record, mark)
+
+
+def _with_met(activity: Activity, section: Section) -> Activity:
+    """Return *activity* with what the hypothesis that just ended says of it."""
+    if activity.section != section.name or activity.name not in section.probes_met:
+        return activity
+    return replace(activity, met=section.probes_met[activity.name])
 
 
 def refused(record: RunRecord, why: str, store: Store) -> RunRecord:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Section:
     at: float
     ended: bool = False
     met: bool | None = None
+    probes_met: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +140,16 @@ class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
         self._section = name
         self.send(Section(name=name, at=time.time()))
 
-    def _leave(self, name: str, met: bool | None = None) -> None:  # noqa: FBT001
-        self.send(Section(name=name, at=time.time(), ended=True, met=met))
+    def _leave(self, name: str, state: Any = None) -> None:
+        probes = (state or {}).get("probes", [])
+        told = {p["activity"]["name"]: p["tolerance_met"] for p in probes if p.get("status") == "succeeded"}
+        self.send(Section(name=name, at=time.time(), ended=True, met=_met(state), probes_met=told))
 
     def start_hypothesis_before(self, experiment: Any) -> None:  # noqa: ARG002
         self._enter("before")
 
     def hypothesis_before_completed(self, experiment: Any, state: Any, journal: Any) -> None:  # noqa: ARG002
-        self._leave("before", _met(state))
+        self._leave("before", state)
 
     def start_method(self, experiment: Any) -> None:  # noqa: ARG002
         self._enter("method")
@@ -158,7 +161,7 @@ class _Teller(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
         self._enter("after")
 
     def hypothesis_after_completed(self, experiment: Any, state: Any, journal: Any) -> None:  # noqa: ARG002
-        self._leave("after", _met(state))
+        self._leave("after", state)
 
     def start_rollbacks(self, experiment: Any) -> None:  # noqa: ARG002
         self._enter("rollbacks")

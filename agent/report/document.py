@@ -80,7 +80,7 @@ def schema() -> dict[str, Any]:
 
 @functools.cache
 def _adapter() -> TypeAdapter[RunRecord]:
-    from collections.abc import Mapping  # noqa: F401  pydantic resolves model.py's annotation by it
+    from collections.abc import Mapping  # noqa: F401, PLC0415  pydantic resolves model.py's annotation by it
 
     from pydantic import TypeAdapter  # noqa: PLC0415  not needed to write
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from agent.model import Call, Fact
@@ -77,7 +78,7 @@ def misbehave(*, how: str) -> object:
         raise SystemExit(3)
     if how == "print":
         for _ in range(64):
-            print("x" * (1 << 20))
+            sys.stdout.write("x" * (1 << 20))
     if how == "fork":
         os.fork()
     return {1, 2} if how == "set" else None
