@@ -68,6 +68,13 @@ class Store:
         except OSError as error:
             raise StoreUnavailable(f"{home}: cannot make the state folder: {error.strerror}") from error
         self._engine = _engine(self.path)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         with self._write() as db:
             metadata.create_all(db)
             found = db.execute(text("PRAGMA user_version")).scalar_one()
