@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from agent import detached
 from agent import settings as settings_of
 from agent.model import NoEvidence
 from agent.safety.context import current_run
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 START_WITHIN_S = 10.0
 POLL_S = 0.02
 
-_drivers: list[tuple[subprocess.Popen[bytes], int]] = []
+_lifelines: list[int] = []
 
 
 def before_experiment_control(
@@ -83,11 +83,9 @@ def after_experiment_control(**_: Any) -> None:
 
 
 def stop() -> None:
-    """Stop every driver of this process and wait for it."""
-    while _drivers:
-        driver, lifeline = _drivers.pop()
-        os.close(lifeline)
-        driver.wait(10.0)
+    """Let go of every driver of this process; each ends with its lifeline."""
+    while _lifelines:
+        os.close(_lifelines.pop())
 
 
 def _start(plan: Plan, folder: Path) -> None:
@@ -97,20 +95,12 @@ def _start(plan: Plan, folder: Path) -> None:
         theirs, ours = os.pipe()
     command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan))]
     with (folder / "traffic.log").open("ab") as errors:
-        driver = subprocess.Popen(
-            [*command, "--out", str(folder / FILE), "--lifeline-fd", str(theirs)],
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            pass_fds=[theirs],
-            start_new_session=True,  # it must outlive a child that is stopped, for the last look
-            cwd="/",
-        )
+        command += ["--out", str(folder / FILE), "--lifeline-fd", str(theirs)]
+        # In a session of its own: it must outlive a child that is stopped, for the last look.
+        detached.start(command, stdout=errors, stderr=errors, pass_fds=[theirs])
     if lifeline is None:
         os.close(theirs)
-        _drivers.append((driver, ours))
-    else:
-        driver.returncode = 0  # the parent's pipe ends it, and init collects it
+        _lifelines.append(ours)
 
 
 def _await_answers(samples: Path) -> None:

@@ -6,12 +6,12 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent import detached
 from agent import settings as settings_of
 from agent.clients.processes import HOME, NAME, Named, is_alive, is_stopped, named, send
 from agent.model import Call, Fact, NoTargets, UsageError
@@ -213,14 +213,7 @@ def _back(name: str, killed: list[dict[str, Any]], home: Path) -> Sequence[Named
 
 
 def _start(name: str, restart: list[str], home: str) -> None:
-    subprocess.Popen(
-        restart,
-        env={**os.environ, NAME: name, HOME: home},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    detached.start(restart, environ={**os.environ, NAME: name, HOME: home})
 
 
 _TIMER = """
@@ -234,14 +227,7 @@ go_on(stopped=stopped, since=0.0, max_duration_s=s)
 
 def _start_timer(stopped: list[Json], max_duration_s: float) -> None:
     """Start the process that continues the stopped ones when nobody else is left to do it."""
-    subprocess.Popen(
-        [sys.executable, "-c", _TIMER, json.dumps(stopped), str(max_duration_s)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-    )
+    detached.start([sys.executable, "-c", _TIMER, json.dumps(stopped), str(max_duration_s)])
 
 
 def _json(process: Named) -> dict[str, Json]:

@@ -6,6 +6,7 @@ A thread of the process that injects.  It never decides anything: when it stops,
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent import detached
 from agent import settings as settings_of
 from agent.model import GamedayError
 from agent.store import Store
@@ -70,34 +72,19 @@ def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
     if run.parent_owned:
         command.append("--group")
     with (run.folder / "reaper.log").open("ab") as errors:
-        reaper = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            pass_fds=watched,
-            start_new_session=True,
-            cwd="/",
-        )
+        reaper = detached.start(command, stdout=subprocess.PIPE, stderr=errors, pass_fds=watched)
     os.close(read_end)
     if not _came_up(reaper):
-        reaper.kill()
-        os.close(write_end)
+        os.close(write_end)  # should it come up after all, it finds its run ended
         raise NoReaper(f"the reaper did not start; see {run.folder / 'reaper.log'}; nothing was injected")
-    # Not waited for: it outlives this process on purpose.  Keeping the object would warn at exit.
-    reaper.returncode = 0
     return write_end
 
 
 def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
     assert reaper.stdout is not None
-    timer = threading.Timer(READY_WITHIN_S, reaper.kill)
-    timer.start()
-    try:
-        return reaper.stdout.readline() == b"ready\n"
-    finally:
-        timer.cancel()
-        reaper.stdout.close()
+    with reaper.stdout as said:
+        ready = select.select([said], [], [], READY_WITHIN_S)[0]
+        return bool(ready) and said.readline() == b"ready\n"
 
 
 def _beat(run: str, pipe: int, home: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING
 
 import httpx
@@ -88,13 +89,13 @@ def _degraded(player: str, shard: str, why: str) -> JSONResponse:
 def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser(prog="agent.sandbox.gateway")
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--listen-fd", required=True, type=int, help="a socket that listens already")
     parser.add_argument("--shards", required=True, type=json.loads, help='{"shard-1": "http://…", …}')
     parser.add_argument("--timeout-s", required=True, type=float)
     parser.add_argument("--lifeline-fd", required=True, type=int)
     options = parser.parse_args()
     shards = {name: Shard(url, timeout_s=options.timeout_s) for name, url in options.shards.items()}
-    serve(application(shards), port=options.port, lifeline_fd=options.lifeline_fd)
+    serve(application(shards), socket.socket(fileno=options.listen_fd), lifeline_fd=options.lifeline_fd)
 
 
 if __name__ == "__main__":

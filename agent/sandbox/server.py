@@ -11,13 +11,16 @@ import uvicorn
 from agent.pipes import wait_for_end
 
 if TYPE_CHECKING:
+    import socket
+
     from starlette.applications import Starlette
 
 
-def serve(app: Starlette, *, port: int, lifeline_fd: int) -> None:
-    """Serve *app* on *port* of loopback; the end of the pipe *lifeline_fd* ends the process at once."""
+def serve(app: Starlette, listener: socket.socket, *, lifeline_fd: int) -> None:
+    """Serve *app* on *listener*; the end of the pipe *lifeline_fd* ends the process at once."""
     threading.Thread(target=_end_with, args=(lifeline_fd,), daemon=True).start()
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _end_with(pipe: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--lifeline-fd", required=True, type=int)
     options = parser.parse_args()
     app = application(open_shard(options.db, options.name), options.name)
-    serve(app, port=options.port, lifeline_fd=options.lifeline_fd)
+    serve(app, socket.create_server(("127.0.0.1", options.port)), lifeline_fd=options.lifeline_fd)
 
 
 if __name__ == "__main__":

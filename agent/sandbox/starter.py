@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent import detached
 from agent.clients.processes import Named, is_alive, send
 from agent.sandbox import state
 from agent.sandbox.supervisor import UP_WITHIN_S, NotUp
@@ -51,21 +52,13 @@ def up(home: Path, *, detach: bool = False, gateway_timeout_s: float = GATEWAY_T
         command += ["--lifeline-fd", str(theirs)]
     log = home / "sandbox.log"
     with log.open("ab") as errors:
-        supervisor = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            pass_fds=[] if theirs is None else [theirs],
-            start_new_session=True,
-            cwd="/",
-        )
+        kept = [] if theirs is None else [theirs]
+        supervisor = detached.start(command, stdout=subprocess.PIPE, stderr=errors, pass_fds=kept)
     if theirs is not None:
         os.close(theirs)
     assert supervisor.stdout is not None
     ready = supervisor.stdout.readline()
     supervisor.stdout.close()
-    supervisor.returncode = 0  # not waited for: the lifeline or `sandbox down` ends it
     running = state.read(home)
     if ready != b"ready\n" or running is None:
         raise NotUp(f"the sandbox did not come up; see {log}")

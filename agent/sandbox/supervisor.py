@@ -56,6 +56,7 @@ class Supervisor:
     parts: list[Part] = field(default_factory=list)
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     stopping: bool = False
+    entry: socket.socket = field(default_factory=socket.socket)
 
     def run(self) -> None:
         """Bring everything up, keep it up, take it down."""
@@ -76,12 +77,13 @@ class Supervisor:
         (self.home / "sandbox").mkdir(parents=True, exist_ok=True, mode=0o700)
         ports = dict(zip(SHARDS, free_ports(len(SHARDS)), strict=True))
         links = dict(zip(SHARDS, free_ports(len(SHARDS)), strict=True))
-        gateway = FAVOURITE_PORT if _is_free(FAVOURITE_PORT) else free_ports(1)[0]
+        self.entry = _entry()
+        gateway = self.entry.getsockname()[1]
         for shard in SHARDS:
             self._add(shard, _shard(self.home, shard, ports[shard]), _answers_on(ports[shard]))
         api = free_ports(1)[0]
         self._add("proxy", _proxy(self.home, api, ports, links), _accepts(api))
-        self._add("gateway", _gateway(gateway, links, self.gateway_timeout_s), _answers_on(gateway))
+        self._add("gateway", _gateway(self.entry, links, self.gateway_timeout_s), _answers_on(gateway))
         for part in self.parts:
             self._start(part)
         self._await_all()
@@ -100,7 +102,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[self.pipe[0]],
+                pass_fds=[self.pipe[0], self.entry.fileno()] if part.name == "gateway" else [self.pipe[0]],
                 cwd="/",
             )
         part.died_at = None
@@ -185,9 +187,10 @@ def _proxy(home: Path, api: int, ports: dict[str, int], links: dict[str, int]) -
     return command
 
 
-def _gateway(port: int, links: dict[str, int], timeout_s: float) -> list[str]:
+def _gateway(entry: socket.socket, links: dict[str, int], timeout_s: float) -> list[str]:
     shards = json.dumps({name: f"http://127.0.0.1:{links[name]}" for name in SHARDS})
-    return ["agent.sandbox.gateway", "--port", str(port), "--shards", shards, "--timeout-s", str(timeout_s)]
+    command = ["agent.sandbox.gateway", "--listen-fd", str(entry.fileno())]
+    return [*command, "--shards", shards, "--timeout-s", str(timeout_s)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -199,12 +202,12 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _is_free(port: int) -> bool:
+def _entry() -> socket.socket:
+    """Return the gateway's listening socket, held here so that two sandboxes never want the same port."""
     try:
-        socket.create_server(("127.0.0.1", port)).close()
+        return socket.create_server(("127.0.0.1", FAVOURITE_PORT))
     except OSError:
-        return False
-    return True
+        return socket.create_server(("127.0.0.1", 0))
 
 
 def _answers_on(port: int) -> Callable[[], bool]:
