@@ -56,7 +56,7 @@ class Supervisor:
     parts: list[Part] = field(default_factory=list)
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     stopping: bool = False
-    entry: socket.socket = field(default_factory=socket.socket)
+    entry: socket.socket = field(default_factory=lambda: _entry())
 
     def run(self) -> None:
         """Bring everything up, keep it up, take it down."""
@@ -77,7 +77,6 @@ class Supervisor:
         (self.home / "sandbox").mkdir(parents=True, exist_ok=True, mode=0o700)
         ports = dict(zip(SHARDS, free_ports(len(SHARDS)), strict=True))
         links = dict(zip(SHARDS, free_ports(len(SHARDS)), strict=True))
-        self.entry = _entry()
         gateway = self.entry.getsockname()[1]
         for shard in SHARDS:
             self._add(shard, _shard(self.home, shard, ports[shard]), _answers_on(ports[shard]))
