@@ -46,6 +46,14 @@ class Part:
     died_at: float | None = None
 
 
+def _entry() -> socket.socket:
+    """Return the gateway's listening socket, held here so that two sandboxes never want the same port."""
+    try:
+        return socket.create_server(("127.0.0.1", FAVOURITE_PORT))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
+
+
 @dataclass(slots=True)
 class Supervisor:
     """The sandbox of one home; :meth:`run` returns when it is told to stop."""
@@ -56,7 +64,7 @@ class Supervisor:
     parts: list[Part] = field(default_factory=list)
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     stopping: bool = False
-    entry: socket.socket = field(default_factory=lambda: _entry())
+    entry: socket.socket = field(default_factory=_entry)
 
     def run(self) -> None:
         """Bring everything up, keep it up, take it down."""
@@ -199,14 +207,6 @@ def free_ports(count: int) -> list[int]:
     for each in held:
         each.close()
     return ports
-
-
-def _entry() -> socket.socket:
-    """Return the gateway's listening socket, held here so that two sandboxes never want the same port."""
-    try:
-        return socket.create_server(("127.0.0.1", FAVOURITE_PORT))
-    except OSError:
-        return socket.create_server(("127.0.0.1", 0))
 
 
 def _answers_on(port: int) -> Callable[[], bool]:

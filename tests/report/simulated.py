@@ -130,7 +130,7 @@ def activities(
     start, end = T0 + story.fault[0], T0 + story.fault[1]
     values: dict[str, Json] = {"success-ratio": 1.0, "latency-p95": 5.2}
 
-    def probe(name: str, section: str, at: float, met: bool | None) -> Activity:  # noqa: FBT001  as the record has it
+    def probe(name: str, section: str, at: float, met: bool | None) -> Activity:
         return Activity(
             name=name,
             kind="probe",

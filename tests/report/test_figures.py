@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def look(at: float, steady: bool | None) -> Look:  # noqa: FBT001  the three values of truth
+def look(at: float, steady: bool | None) -> Look:
     """Return a look that took 10 ms."""
     return Look(at=at, ended_at=at + 0.01, steady=steady, readings=())
 

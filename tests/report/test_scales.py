@@ -46,7 +46,7 @@ def test_log_ticks_are_few_and_inside(low: float, factor: float) -> None:
 
 
 @given(st.floats(1, 100), st.floats(1.1, 100), st.booleans())
-def test_a_scale_maps_its_ends_to_the_ends_of_the_paper(low: float, factor: float, log: bool) -> None:  # noqa: FBT001
+def test_a_scale_maps_its_ends_to_the_ends_of_the_paper(low: float, factor: float, log: bool) -> None:
     """Linear or logarithmic, the ends fit and nothing leaves the paper."""
     scale = Scale(low=low, high=low * factor, first=10, last=110, log=log)
     assert (scale(low), scale(low * factor)) == (10, 110)

@@ -1,0 +1,151 @@
+"""The driver's own process against a server that answers, hangs, fails, or is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.sandbox.supervisor import free_ports
+from agent.traffic.plan import Plan
+from agent.traffic.samples import Outcome, Sample, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ANSWERS = {
+    b"/ok": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    b"/degraded": b"HTTP/1.1 200 OK\r\nX-Degraded: x\r\ncontent-length: 0\r\n\r\n",
+    b"/error": b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
+    b"/hang": b"",
+    b"/cut": b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[bytes]]]:
+    """A server on loopback and the heads of the requests it saw."""
+    seen: list[bytes] = []
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    where: list[Any] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append(head)
+                path = head.split(b" ")[1]
+                writer.write(ANSWERS[path])
+                if path == b"/cut":
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def main() -> None:
+        where.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+        ready.set()
+
+    loop.create_task(main())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    ready.wait(10)
+    yield f"http://127.0.0.1:{where[0].sockets[0].getsockname()[1]}", seen
+
+    async def stop() -> None:
+        where[0].close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+        loop.stop()
+
+    asyncio.run_coroutine_threadsafe(stop(), loop)
+    thread.join()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def drive(tmp_path: Path, url: str, **changes: Any) -> tuple[Sample, ...]:
+    """Drive a short plan to its end and return the samples."""
+    plan = Plan(**{"url": url, "rate_rps": 50.0, "timeout_s": 0.3, "max_duration_s": 0.5, **changes})
+    out = tmp_path / "samples"
+    command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan)), "--out", str(out)]
+    subprocess.run(command, check=True, timeout=30)
+    return read(out)
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome", "degraded"),
+    [
+        ("/ok", Outcome.OK, 0),
+        ("/degraded", Outcome.OK, 1),
+        ("/error", Outcome.STATUS, 0),
+        ("/hang", Outcome.TIMEOUT, 0),
+        ("/cut", Outcome.BROKEN, 0),
+    ],
+)
+def test_every_departure_leaves_one_sample_with_its_outcome(
+    tmp_path: Path, server: tuple[str, list[bytes]], path: str, outcome: Outcome, degraded: int
+) -> None:
+    """26 departures in half a second at 50 a second, whatever the answers do: the loop is open."""
+    samples = drive(tmp_path, server[0] + path)
+    assert Counter((s.outcome, s.degraded) for s in samples) == {(outcome, degraded): 26}
+
+
+def test_nobody_listens_is_refused(tmp_path: Path) -> None:
+    """A failure of its own kind."""
+    samples = drive(tmp_path, f"http://127.0.0.1:{free_ports(1)[0]}/ok")
+    assert {s.outcome for s in samples} == {Outcome.REFUSED}
+
+
+def test_latency_counts_from_the_intended_departure(tmp_path: Path, server: tuple[str, list[bytes]]) -> None:
+    """A request that times out has waited for all of its timeout, from when it was due."""
+    samples = drive(tmp_path, server[0] + "/hang")
+    assert all(s.latency_s >= 0.29 for s in samples)
+    gaps = [
+        b - a for a, b in zip(*[sorted(s.intended_at for s in samples)[i:] for i in (0, 1)], strict=False)
+    ]
+    assert all(abs(gap - 0.02) < 1e-4 for gap in gaps)
+
+
+def test_what_cannot_be_sent_is_shed_and_told(tmp_path: Path, server: tuple[str, list[bytes]]) -> None:
+    """A bound on requests in flight shows up as failures, never as waiting."""
+    samples = drive(tmp_path, server[0] + "/hang", in_flight_max=3)
+    outcomes = Counter(s.outcome for s in samples)
+    assert outcomes[Outcome.SHED] > 0
+    assert sum(outcomes.values()) == 26
+
+
+def test_each_request_carries_its_own_id_and_trace(tmp_path: Path, server: tuple[str, list[bytes]]) -> None:
+    """x-request-id and traceparent, different every time."""
+    drive(tmp_path, server[0] + "/ok")
+    ids = {line for head in server[1] for line in head.split(b"\r\n") if line.startswith(b"x-request-id: ")}
+    traces = [
+        line for head in server[1] for line in head.split(b"\r\n") if line.startswith(b"traceparent: 00-")
+    ]
+    assert len(ids) == len(traces) == len(server[1]) == 26
+
+
+def test_the_end_of_the_lifeline_ends_the_driver(
+    tmp_path: Path, server: tuple[str, list[bytes]], until: Callable[..., Any]
+) -> None:
+    """Whoever started it may die in any way."""
+    plan = Plan(url=server[0] + "/ok", rate_rps=50.0)
+    theirs, ours = os.pipe()
+    out = tmp_path / "samples"
+    command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan)), "--out", str(out)]
+    with subprocess.Popen([*command, "--lifeline-fd", str(theirs)], pass_fds=[theirs]) as driver:
+        os.close(theirs)
+        until(lambda: len(read(out)) > 5)
+        assert driver.poll() is None
+        os.close(ours)
+        assert driver.wait(10) == 0
