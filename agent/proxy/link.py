@@ -115,10 +115,10 @@ class Pair(asyncio.Protocol):
         self._mine: list[Toxic] = []
         self._up, self._down = Flow("upstream"), Flow("downstream")
         self._client: asyncio.Transport | None = None
-        self._early: list[bytes | None] = []
         self._requests, self._responses = Requests(), Responses(self._complete)
         self._open: deque[dict[str, Any]] = deque()
         self._waiting: deque[Piece] = deque()
+        self._said_all = False
         self._loop = asyncio.get_running_loop()
 
     # the client's side
@@ -156,7 +156,8 @@ class Pair(asyncio.Protocol):
         if rest := self._requests.rest():
             self._waiting.append(Piece(rest))
             self._pass_on()
-        self._up.write_eof()
+        self._said_all = True
+        self._end_if_all_is_passed_on()
         return True
 
     def pause_writing(self) -> None:
@@ -222,6 +223,13 @@ class Pair(asyncio.Protocol):
             if piece.head:
                 self._begin(piece.head)
             self._up.write(piece.data)
+        self._end_if_all_is_passed_on()
+
+    def _end_if_all_is_passed_on(self) -> None:
+        """Carry the client's half-close, behind every request that still waits."""
+        if self._said_all and not self._waiting:
+            self._said_all = False
+            self._up.write_eof()
 
     def _failing(self, head: Head) -> Toxic | None:
         for toxic in self._link.toxics.values():
