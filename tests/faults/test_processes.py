@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from agent.clients.processes import Named, created_at, is_alive, is_stopped, named, send
@@ -23,7 +24,7 @@ SLEEPER = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
 
 @pytest.fixture
-def start(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start(home: Path, until: Callable[..., Any]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start a process with a name."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -34,6 +35,8 @@ def start(home: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             environ["GAMEDAY_HOME"] = str(owner)
         process = subprocess.Popen(SLEEPER, env=environ, stdin=subprocess.PIPE)
         started.append(process)
+        # The kernel shows a new process's environment a moment after Popen returns.
+        until(lambda: psutil.Process(process.pid).environ().get("GAMEDAY_PROCESS") == name)
         return process
 
     yield begin
@@ -69,7 +72,9 @@ def test_pause_stops_and_heal_continues(home: Path, start: Callable[..., Any]) -
     assert is_stopped(victim)
     assert heal() == {"healed": ["processes.pause"]}
     assert not is_stopped(victim)
-    (injection,) = Store(home).injections()
+    store = Store(home)
+    (injection,) = store.injections()
+    store.close()
     assert injection.gone
     assert injection.missed is None
 

@@ -1,0 +1,1 @@
+"""Each claim of speed as a script that runs us and the peer side by side."""
