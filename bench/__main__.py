@@ -22,12 +22,17 @@ def main() -> None:
     for name in options.names or names:
         print(f"running {name}", flush=True)
         rows += importlib.import_module(f"bench.{name}").main([])
+    notes = {row["figure"]: row.pop("note") for row in rows if "note" in row and not row["met"]}
+    rows = [{key: each for key, each in row.items() if key != "note"} for row in rows]
     widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
     print("  ".join(key.ljust(width) for key, width in widths.items()))
     for row in rows:
         print("  ".join(str(row[key]).ljust(width) for key, width in widths.items()))
+    for figure, note in notes.items():
+        print(f"missed: {figure}: {note}")
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+        told = [row | {"note": notes.get(row["figure"], "")} for row in rows]
+        options.json.write_text(json.dumps(told, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ no lateness of its own, so it is held to the rate only, which is in its favour.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -22,9 +21,10 @@ import psutil
 
 from agent.traffic.plan import Plan
 from agent.traffic.samples import Outcome, percentile, read
+from bench._ends import far_end, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     type Holds = Callable[[str, float], bool]
 
@@ -32,7 +32,7 @@ TRIAL_S = 4.0
 SKIP_S = 1.0
 """What a trial's figures leave out at its beginning: connections are made then."""
 LATENESS_MAX_S = 0.002
-RATES = [round(1000 * 1.07**step) for step in range(50)]
+RATES = [round(1000 * 1.07**step) for step in range(60)]
 CPU_RPS = 500.0
 SCRIPT = """
 import http from 'k6/http';
@@ -45,7 +45,8 @@ export default function () { http.get(__ENV.URL); }
 def main(_: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of the table."""
     cores = sorted(os.sched_getaffinity(0))
-    with _target(cores[-1]) as url, _pinned(cores[0]):
+    with far_end("answers", cores[-1]) as port, pinned(cores[0]):
+        url = f"http://127.0.0.1:{port}/"
         ours, our_cpu = _highest(_we_hold, url), _cpu(_our_command, url)
         k6 = _k6()
         theirs, their_cpu = (_highest(_k6_holds, url), _cpu(_k6_command, url)) if k6 else (None, None)
@@ -73,29 +74,6 @@ def main(_: Sequence[str]) -> list[dict[str, Any]]:
 
 def _k6() -> str | None:
     return os.environ.get("K6") or shutil.which("k6", path=f"{os.environ['PATH']}:{Path.home()}/go/bin")
-
-
-@contextlib.contextmanager
-def _pinned(core: int) -> Iterator[None]:
-    """Keep this process, and what it starts, on *core*."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
-def _target(core: int) -> Iterator[str]:
-    with _pinned(core):
-        target = subprocess.Popen([sys.executable, "-m", "bench._answers"], stdout=subprocess.PIPE, text=True)
-    with target:
-        assert target.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(target.stdout.readline())}/"
-        finally:
-            target.kill()
 
 
 def _highest(holds: Holds, url: str) -> int:

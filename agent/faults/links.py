@@ -261,8 +261,12 @@ def remove(*, api: str, links: list[str], toxic: str, needs_traffic: bool) -> Fa
     if not taken:
         return None
     measured: dict[str, Json] = {"lasted_s": max(each["lasted_s"] for each in taken)}
-    for each in taken:
-        measured |= each["dose"]
+    doses = [each["dose"] for each in taken]
+    for name in ("n", "bytes"):
+        measured[name] = sum(dose[name] for dose in doses)
+    for name in ("held_p50_ms", "held_p99_ms"):
+        if held := [dose[name] for dose in doses if name in dose]:
+            measured[name] = min(held)  # of several links, the one that was held least
     missed = needs_traffic and not any(each["dose"]["n"] for each in taken)
     return Fact(holds=not missed, says="it met no traffic" if missed else "", measured=measured)
 

@@ -7,6 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.proxy.toxic import Toxic
 
 HELD_MAX_BYTES = 1 << 20
@@ -16,8 +18,10 @@ HELD_MAX_BYTES = 1 << 20
 class Flow:
     """Carries bytes from *source* to *sink*; without a toxic straight through."""
 
-    def __init__(self, direction: str) -> None:
+    def __init__(self, direction: str, on_end: Callable[[], None]) -> None:
         self.direction = direction
+        self.has_ended = False
+        self._on_end = on_end
         self.source: asyncio.Transport | None = None
         self.sink: asyncio.Transport | None = None
         self._toxics: list[Toxic] = []
@@ -122,6 +126,8 @@ class Flow:
     def _end(self) -> None:
         if self.sink is not None and not self.sink.is_closing() and self.sink.can_write_eof():
             self.sink.write_eof()
+        self.has_ended = True
+        self._on_end()
 
     def _press(self) -> None:
         if self.source is None or self.source.is_closing():

@@ -7,8 +7,7 @@ What is no HTTP, or stops being it (upgrade, CONNECT, HEAD's bodiless answers), 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
@@ -22,20 +21,34 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _ID = re.compile(rb"\r\n(?:x-request-id|traceparent):[ \t]*([^\r]*)", re.IGNORECASE)
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
+_BODILESS = (b"GET ", b"DELETE ", b"OPTIONS ")
+_FRAMING = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade):", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head of one request."""
+class Head(NamedTuple):
+    """The head of one request; its parts are cut out only where somebody asks."""
 
-    method: str
-    path: str
-    id: str
     raw: bytes
 
+    def parts(self) -> tuple[str, str, str]:
+        """Return the method, the target with its query, and the propagated id ("" without one)."""
+        method, path, _ = self.raw.split(b" ", 2)
+        found = _ID.search(self.raw)
+        return method.decode(), path.decode("latin-1"), found[1].decode("latin-1").strip() if found else ""
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+    @property
+    def path(self) -> str:
+        """The request's target, query and all."""
+        return self.parts()[1]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows."""
+        return bool(_LENGTH.search(self.raw) or _CHUNKED.search(self.raw))
+
+
+class Piece(NamedTuple):
     """Some bytes of the stream in order; ``head`` is set where a request begins."""
 
     data: bytes
@@ -58,6 +71,8 @@ class Requests:
         """Return the pieces of *data*; an unfinished head is kept until its rest comes."""
         if self.opaque:
             return [Piece(data)]
+        if not (self._buffer or self._body_left or self._chunks) and _is_one_bodiless_request(data):
+            return [Piece(data, Head(data))]  # which most chunks are
         data, self._buffer = self._buffer + data, b""
         pieces: list[Piece] = []
         while data and not self.opaque:
@@ -96,8 +111,7 @@ class Requests:
             self._chunks = _Chunks()
         elif length := _LENGTH.search(raw):
             self._body_left = int(length[1])
-        found = _ID.search(raw)
-        return Piece(raw, Head(parts[0].decode(), parts[1].decode("latin-1"), _text(found), raw))
+        return Piece(raw, Head(raw))
 
     def _body(self, data: bytes) -> int:
         """Return how many bytes of *data* belong to the present body."""
@@ -105,34 +119,58 @@ class Requests:
             size = min(self._body_left, len(data))
             self._body_left -= size
             return size
-        size, done = self._chunks.feed(data)
+        try:
+            size, done = self._chunks.feed(data)
+        except ValueError:
+            self.opaque = True
+            return len(data)
         if done:
             self._chunks = None
         return size
 
 
 class _Chunks:
-    """Follows a chunked body to its end."""
+    """Follows a chunked body to the end of its trailers."""
 
     def __init__(self) -> None:
-        self._done = False
-        self._seen = 0
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
-
-    def on_message_complete(self) -> None:
-        self._done = True
+        self._left = 0
+        self._line = b""
+        self._in_trailers = False
 
     def feed(self, data: bytes) -> tuple[int, bool]:
-        """Return how many bytes of *data* are the body's, and whether it ended."""
-        for size in range(1, len(data) + 1):
-            try:
-                self._parser.feed_data(data[size - 1 : size])
-            except httptools.HttpParserError:
-                return len(data), True
-            if self._done:
-                return size, True
-        return len(data), False
+        """Return how many bytes of *data* are the body's, and whether it ended.
+
+        Raises:
+            ValueError: This is no chunked body.
+        """
+        at = 0
+        while at < len(data):
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            end = data.find(b"\n", at) + 1 or len(data)
+            self._line += data[at:end]
+            at = end
+            if len(self._line) > HEAD_MAX_BYTES:
+                raise ValueError("a line of a chunked body has no end")
+            if self._line.endswith(b"\n") and self._ends():
+                return at, True
+        return at, False
+
+    def _ends(self) -> bool:
+        line, self._line = self._line, b""
+        if not line.endswith(b"\r\n"):
+            raise ValueError("a line of a chunked body ends without CR LF")
+        if self._in_trailers:
+            return line == b"\r\n"
+        size = _CHUNK_SIZE.fullmatch(line[:-2])
+        if size is None:
+            raise ValueError(f"no chunk size: {line[:40]!r}")
+        length = int(size[1], 16)
+        self._left, self._in_trailers = (length + 2 if length else 0), not length
+        return False
 
 
 class Responses:
@@ -159,5 +197,10 @@ class Responses:
             self._complete(status)
 
 
-def _text(found: re.Match[bytes] | None) -> str:
-    return found[1].decode("latin-1").strip() if found else ""
+def _is_one_bodiless_request(data: bytes) -> bool:
+    return (
+        data.startswith(_BODILESS)
+        and data.find(b"\r\n\r\n") == len(data) - 4
+        and data.count(b" ", 0, data.index(b"\r")) == 2
+        and _FRAMING.search(data) is None
+    )

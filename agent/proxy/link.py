@@ -41,6 +41,11 @@ class Link:
         """The address clients connect to, as ``host:port``."""
         return f"{self._listen[0]}:{self._listen[1]}"
 
+    @property
+    def fails_requests(self) -> bool:
+        """Whether some request may have to be answered here."""
+        return bool(self.toxics) and any(toxic.kind == "fail_requests" for toxic in self.toxics.values())
+
     async def open(self) -> None:
         """Listen; port 0 is settled at the first call and kept.
 
@@ -113,10 +118,12 @@ class Pair(asyncio.Protocol):
     def __init__(self, link: Link) -> None:
         self._link = link
         self._mine: list[Toxic] = []
-        self._up, self._down = Flow("upstream"), Flow("downstream")
+        self._ids: list[str] = []
+        self._peer = ""
+        self._up, self._down = Flow("upstream", self._half_ended), Flow("downstream", self._half_ended)
         self._client: asyncio.Transport | None = None
         self._requests, self._responses = Requests(), Responses(self._complete)
-        self._open: deque[dict[str, Any]] = deque()
+        self._open: deque[tuple[Head, float, float]] = deque()
         self._waiting: deque[Piece] = deque()
         self._said_all = False
         self._loop = asyncio.get_running_loop()
@@ -129,7 +136,8 @@ class Pair(asyncio.Protocol):
         self._client = self._up.source = self._down.sink = transport
         self._link.pairs.add(self)
         peer = transport.get_extra_info("peername")
-        self._log({"kind": "connection", "peer": f"{peer[0]}:{peer[1]}" if peer else ""})
+        self._peer = f"{peer[0]}:{peer[1]}" if peer else ""
+        self._link.arrivals.add(_connection, self._link.name, self._peer, time.time(), time.monotonic())
         for toxic in list(self._link.toxics.values()):
             self.expose(toxic)
         self._loop.create_task(self._connect())
@@ -147,9 +155,15 @@ class Pair(asyncio.Protocol):
         if self._requests.opaque and not self._waiting:
             self._up.write(data)
             return
-        for piece in self._requests.feed(data):
-            self._waiting.append(piece)
-        self._pass_on()
+        pieces = self._requests.feed(data)
+        if self._waiting or self._link.fails_requests:
+            self._waiting.extend(pieces)
+            self._pass_on()
+            return
+        for piece, head in pieces:
+            if head is not None:
+                self._begin(head)
+            self._up.write(piece)
 
     def eof_received(self) -> bool:
         """Carry the client's half-close; its other half stays open."""
@@ -171,6 +185,8 @@ class Pair(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End the upstream's side too."""
         self._link.pairs.discard(self)
+        while self._open:
+            self._tell(*self._open.popleft(), status=None)
         self._up.close()
         self._down.close()
         self._close(self._up.sink, error)
@@ -231,6 +247,12 @@ class Pair(asyncio.Protocol):
             self._said_all = False
             self._up.write_eof()
 
+    def _half_ended(self) -> None:
+        """Let go of both sides once each has said all: no transport does that by itself."""
+        if self._up.has_ended and self._down.has_ended:
+            for transport in (self._client, self._up.sink):
+                self._close(transport, None)
+
     def _failing(self, head: Head) -> Toxic | None:
         for toxic in self._link.toxics.values():
             if toxic.kind == "fail_requests" and toxic.matches(head.path, head.raw) and toxic.hits():
@@ -241,30 +263,31 @@ class Pair(asyncio.Protocol):
         """Answer in the upstream's place; a body of the request is not carried, so the connection ends."""
         status = int(toxic.fields["status"])
         toxic.dose.n += 1
-        has_body = head.method in ("POST", "PUT", "PATCH")
-        ending = "connection: close\r\n" if has_body else ""
+        ending = "connection: close\r\n" if head.has_body else ""
         answer = (
             f"HTTP/1.1 {status} Injected\r\ncontent-length: 0\r\nx-gameday-fault: {toxic.id}\r\n{ending}\r\n"
         )
-        self._log(_request(head, status=status, toxic=toxic.id, took_s=0.0))
+        self._tell(head, time.time(), time.monotonic(), status=status, failed_by=toxic.id)
         self._down.write(answer.encode())
-        if has_body:
+        if head.has_body:
             self._waiting.clear()
             self._down.write_eof()
 
     def _begin(self, head: Head) -> None:
-        if head.method not in ("HEAD", "CONNECT"):
-            self._open.append({**_request(head), "began": self._loop.time()})
+        self._open.append((head, time.time(), time.monotonic()))
 
     def _complete(self, status: int) -> None:
         if self._open:
-            entry = self._open.popleft()
-            entry["took_s"] = round(self._loop.time() - entry.pop("began"), 6)
-            self._log({**entry, "status": status})
+            self._tell(*self._open.popleft(), status=status)
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        toxics = [toxic.id for toxic in self._mine]
-        self._link.arrivals.add({"link": self._link.name, "at": time.time(), "toxics": toxics, **entry})
+    def _tell(
+        self, head: Head, at: float, monotonic_at: float, *, status: int | None, failed_by: str | None = None
+    ) -> None:
+        """Log one request; the status is None when no answer came."""
+        took_s, link = time.monotonic() - monotonic_at, self._link
+        link.arrivals.add(
+            _request, link.name, self._peer, head, at, monotonic_at, took_s, status, failed_by, self._ids
+        )
 
     # toxics
 
@@ -283,6 +306,7 @@ class Pair(asyncio.Protocol):
     def refresh(self) -> None:
         """Take over what has changed on the link."""
         self._mine = [toxic for toxic in self._mine if toxic.id in self._link.toxics]
+        self._ids = [toxic.id for toxic in self._mine]
         for flow in (self._up, self._down):
             flow.set_toxics([toxic for toxic in self._mine if toxic.covers(flow.direction)])
 
@@ -331,5 +355,45 @@ class _Upstream(asyncio.Protocol):
         self._pair.upstream_lost(error)
 
 
-def _request(head: Head, **values: Any) -> dict[str, Any]:
-    return {"kind": "request", "method": head.method, "path": head.path, "id": head.id, **values}
+# entries of the arrival log, written out when their block is
+
+
+def _connection(seq: int, link: str, peer: str, at: float, monotonic_at: float) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "kind": "connection",
+        "link": link,
+        "peer": peer,
+        "at": at,
+        "monotonic_at": monotonic_at,
+    }
+
+
+def _request(
+    seq: int,
+    link: str,
+    peer: str,
+    head: Head,
+    at: float,
+    monotonic_at: float,
+    took_s: float,
+    status: int | None,
+    failed_by: str | None,
+    toxics: list[str],
+) -> dict[str, Any]:
+    method, path, propagated = head.parts()
+    return {
+        "seq": seq,
+        "kind": "request",
+        "link": link,
+        "peer": peer,
+        "method": method,
+        "path": path,
+        "id": propagated,
+        "at": at,
+        "monotonic_at": monotonic_at,
+        "took_s": took_s,
+        "status": status,
+        "failed_by": failed_by,
+        "toxics": toxics,
+    }

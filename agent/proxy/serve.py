@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATE = "proxy.json"
-FLUSH_S = 0.2
+FLUSH_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +58,11 @@ async def serve(options: Options) -> None:
     flushing = asyncio.create_task(_flush(arrivals))
     await stop.wait()
     flushing.cancel()
-    arrivals.flush()
     with contextlib.suppress(FileNotFoundError):
         (options.home / STATE).unlink()
     for link in links.by_name.values():
         await link.close()
+    arrivals.close()
     server.should_exit = True
     await serving
 
@@ -107,4 +107,4 @@ def _announce(path: Path, where: str, token: str | None) -> None:
 async def _flush(arrivals: Arrivals) -> None:
     while True:
         await asyncio.sleep(FLUSH_S)
-        arrivals.flush()
+        await asyncio.to_thread(arrivals.write, arrivals.take_unwritten())  # a slow disk holds up no link

@@ -288,6 +288,26 @@ def test_requests_are_logged_as_they_arrive(
     until(lambda: "abc" in file.read_text())
 
 
+def test_a_request_without_an_answer_is_logged_as_such(
+    proxy: Proxy, serve: Callable[..., int], until: Callable[..., Any]
+) -> None:
+    """What a dependency never answered is what a breaker counts."""
+    where = proxy.link(serve(lambda connection: connection.recv(4096)))
+    exchange(where, b"GET /lost HTTP/1.1\r\nhost: x\r\n\r\n")
+    logged = until(lambda: [a for a in proxy.client.arrivals() if a["kind"] == "request"])
+    assert [(a["path"], a["status"]) for a in logged] == [("/lost", None)]
+
+
+def test_a_pair_whose_both_sides_said_all_is_let_go(
+    proxy: Proxy, serve: Callable[..., int], until: Callable[..., Any]
+) -> None:
+    """Half-closes of both sides leave no connection behind."""
+    where = proxy.link(serve(echo))
+    for _ in range(5):
+        exchange(where, b"x")
+    until(lambda: proxy.client.links()[0]["connections"] == 0)
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
