@@ -254,6 +254,7 @@ class Run:
         healed_at = max((i.healed_at or time.time() for i in injections), default=time.time())
         patience = self._allowance.watch.look_timeout_s + self._allowance.watch.every_s
         deadline = healed_at + self._allowance.recover_within_s + patience
+        self._watcher.look_now()
         while time.time() < deadline:
             wait(self._watch_ends(), TICK_S)
             self._hear_watch()

@@ -22,10 +22,10 @@ OUTPUT_MAX_BYTES = 1 << 20
 READ_BYTES = 1 << 16
 
 
-def fork_server(modules: Sequence[str] = ()) -> ForkServerContext:
-    """Return the fork server, started at its first use; *modules* are imported ahead where they can be."""
+def fork_server() -> ForkServerContext:
+    """Return the fork server, started at its first use with what every run imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["agent.execution.engine", "agent.execution.watcher", *modules])
+    context.set_forkserver_preload(["agent.execution.engine", "agent.execution.watcher", "agent.faults"])
     return context
 
 
@@ -115,6 +115,11 @@ class Watcher:
     process: ForkServerProcess
     looks: Connection
 
+    def look_now(self) -> None:
+        """Have it look without waiting for its next turn."""
+        with contextlib.suppress(OSError):
+            self.looks.send(None)
+
     def stop(self) -> None:
         """End it at once: it holds nothing."""
         pid = self.process.pid
@@ -135,7 +140,7 @@ def start_watch(
 ) -> Watcher:
     """Start looking at *probes*."""
     context = fork_server()
-    looks, child_looks = context.Pipe(duplex=False)
+    looks, child_looks = context.Pipe()
     process = context.Process(
         target=watch,
         args=(dict(definition), list(probes), dict(environ)),

@@ -32,7 +32,10 @@ def watch(
     every_s: float,
     looks: Connection,
 ) -> None:
-    """Look every *every_s*; send the time a look begins, then the :class:`Look`; ends with its parent."""
+    """Look every *every_s*, and at once when *looks* says so; ends with its parent.
+
+    Sends the time at which a look begins, then the :class:`Look`.
+    """
     os.setsid()
     os.environ.clear()
     os.environ.update(environ)
@@ -47,10 +50,12 @@ def watch(
         try:
             looks.send(begun)
             looks.send(look(probes, configuration, secrets, at=begun))
-        except BrokenPipeError:
+            due = max(due + every_s, time.monotonic())  # a slow look delays the next, it never piles up
+            while looks.poll(max(0.0, due - time.monotonic())):
+                looks.recv()
+                due = time.monotonic()
+        except (EOFError, OSError):
             return
-        due = max(due + every_s, time.monotonic())  # a slow look delays the next, it never piles up
-        time.sleep(max(0.0, due - time.monotonic()))
 
 
 def look(probes: Sequence[Mapping[str, Any]], configuration: Any, secrets: Any, *, at: float) -> Look:

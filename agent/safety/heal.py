@@ -45,13 +45,16 @@ def heal(
     run: str,
     *,
     within_s: float = WITHIN_S,
+    only: Callable[[Injection], bool] = lambda _: True,
+    final: bool = True,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Healed:
     """Heal every open injection of *run*, newest first, until all are gone or *within_s* is over.
 
     Never raises for one injection's sake: a failure is retried with growing pauses, the others go
-    on, and what is left is recorded as not recovered.
+    on, and what is left is recorded as not recovered, unless this was not the *final* try.
+    *only* leaves the others alone.
 
     Raises:
         StoreUnavailable: The ledger could not be read; nothing is known, and nothing was undone.
@@ -59,24 +62,34 @@ def heal(
     deadline = clock() + within_s
     healed: list[str] = []
     for turn in range(1_000_000):
-        waiting = store.injections(run, open_only=True)
-        failures = {}
-        for injection in reversed(waiting):
-            if why := _heal_one(store, injection):
-                failures[injection.id] = (injection, why)
-            else:
+        waiting = [each for each in store.injections(run, open_only=True) if only(each)]
+        outcomes = [(injection, _undo(injection)) for injection in reversed(waiting)]
+        for injection, outcome in outcomes:  # after all undoing: a store that is locked must not hold it up
+            if not isinstance(outcome, str):
+                _record(store, injection, *outcome)
                 healed.append(injection.fault)
+        failures = [(injection, why) for injection, why in outcomes if isinstance(why, str)]
         if not failures:
             return Healed(healed=tuple(healed))
         pause = PAUSES_S[min(turn, len(PAUSES_S) - 1)]
         if clock() + pause >= deadline:
             break
         sleep(pause)
-    return Healed(healed=tuple(healed), left=tuple(_give_up(store, *each) for each in failures.values()))
+    if final:
+        for injection, why in failures:
+            _give_up(store, injection, why)
+    left = tuple((f"{each.fault} {', '.join(each.victims)}", why) for each, why in failures)
+    return Healed(healed=tuple(healed), left=left)
 
 
-def _heal_one(store: Store, injection: Injection) -> str | None:
-    """Undo and check once; return why it is not gone yet, or None when it is."""
+def is_overdue(injection: Injection) -> bool:
+    """Whether *injection* has been in for longer than its ``max_duration_s``."""
+    began = injection.applied_at or injection.intended_at
+    return time.time() - began > injection.max_duration_s
+
+
+def _undo(injection: Injection) -> str | tuple[Fact | None, Fact]:
+    """Undo and check once; return the dose and the check when it is gone, else why it is not yet."""
     try:
         dose = injection.undo()
         gone = injection.gone_check()
@@ -84,9 +97,8 @@ def _heal_one(store: Store, injection: Injection) -> str | None:
         return f"{type(error).__name__}: {error}"
     if not gone.holds:
         return gone.says or "still there"
-    _record(store, injection, dose, gone)
     log.info("fault_gone", run=injection.run, fault=injection.fault, victims=injection.victims)
-    return None
+    return dose, gone
 
 
 def _record(store: Store, injection: Injection, dose: Fact | None, gone: Fact) -> None:
@@ -113,10 +125,9 @@ def _measured(injection: Injection) -> dict[str, object]:
     return dict(measured) if isinstance(measured, dict) else {}
 
 
-def _give_up(store: Store, injection: Injection, why: str) -> tuple[str, str]:
+def _give_up(store: Store, injection: Injection, why: str) -> None:
     log.error("NOT_RECOVERED", run=injection.run, fault=injection.fault, victims=injection.victims, why=why)
     try:
         store.update_injection(injection.id, state=InjectionState.NOT_RECOVERED, gone=False, error=why)
     except StoreUnavailable as error:
         log.warning("heal_not_recorded", fault=injection.fault, why=str(error))
-    return f"{injection.fault} {', '.join(injection.victims)}", why

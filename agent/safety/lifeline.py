@@ -18,6 +18,7 @@ import structlog
 from agent import detached
 from agent import settings as settings_of
 from agent.model import GamedayError
+from agent.safety.heal import heal
 from agent.store import Store
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None
     if key in _started:
         return
     _started[key] = pipe = _start_reaper(run, store, preload)
-    threading.Thread(target=_beat, args=(run.id, pipe, store.home), name="lifeline", daemon=True).start()
+    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload), daemon=True)
+    beating.name = "lifeline"
+    beating.start()
 
 
 def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
@@ -87,7 +90,7 @@ def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
         return bool(ready) and said.readline() == b"ready\n"
 
 
-def _beat(run: str, pipe: int, home: Path) -> None:
+def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> None:
     """Beat until this process ends: towards the reaper, the store and the leases."""
     store = Store(home)
     renewed: dict[str, float] = {}
@@ -96,15 +99,27 @@ def _beat(run: str, pipe: int, home: Path) -> None:
         try:
             os.write(pipe, b".")
             if time.monotonic() - stored > STORE_BEAT_S:
-                store.beat(run)
+                store.beat(run.id)
                 stored = time.monotonic()
-            _renew_leases(store, run, renewed)
+            _renew_leases(store, run.id, renewed)
         except BrokenPipeError:
-            log.error("reaper_gone", run=run)
-            return
+            os.close(pipe)
+            pipe = _replace_reaper(run, store, preload)
         except Exception as error:  # noqa: BLE001  # boundary: a lease that fails to renew ends its fault, which is safe
-            log.warning("beat_failed", run=run, why=str(error))
+            log.warning("beat_failed", run=run.id, why=str(error))
         time.sleep(BEAT_S)
+
+
+def _replace_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
+    """Start another reaper in the place of one that died; where that fails, end the run healed."""
+    log.error("reaper_gone", run=run.id)
+    try:
+        return _start_reaper(run, store, preload)
+    except (NoReaper, OSError) as error:
+        log.error("run_unguarded", run=run.id, why=str(error))
+        store.abort(run.id)
+        heal(store, run.id)
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _renew_leases(store: Store, run: str, renewed: dict[str, float]) -> None:

@@ -2,7 +2,8 @@
 
 It lives in a session of its own and reads pipes whose other ends the run's processes hold.  When one
 ends, or the beats on the first one stop, it sees to it that the run can do nothing more, heals it
-from the ledger, and looks again a little later for calls that were in flight.
+from the ledger, and looks again a little later for calls that were in flight.  While the run lives
+it ends each fault that has lasted for its ``max_duration_s``.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import structlog
 
 from agent import log as log_of
 from agent import settings as settings_of
-from agent.safety.heal import heal
+from agent.safety.heal import heal, is_overdue
 from agent.safety.recover import close_book
-from agent.store import Store
+from agent.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 log = structlog.get_logger()
 
@@ -57,13 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     sys.stdout.close()
     os.close(1)
-    why = _wait([int(fd) for fd in options.pipes.split(",")])
+    why = _wait([int(fd) for fd in options.pipes.split(",")], lambda: _end_overdue(store, options.run))
     _reap(store, options.run, pid=options.pid, group=options.group, why=why)
     return 0
 
 
-def _wait(pipes: Sequence[int]) -> str:
-    """Return why the wait ended: a pipe closed, or the beats stopped."""
+def _wait(pipes: Sequence[int], meanwhile: Callable[[], None]) -> str:
+    """Return why the wait ended: a pipe closed, or the beats stopped; call *meanwhile* twice a second."""
     with selectors.DefaultSelector() as selector:
         for index, fd in enumerate(pipes):
             os.set_blocking(fd, False)
@@ -74,7 +75,14 @@ def _wait(pipes: Sequence[int]) -> str:
                 if not os.read(key.fd, 4096):
                     return ENDED if key.data == 0 else "its parent ended"
                 heard = time.monotonic()
+            meanwhile()
     return f"no beat for {SILENCE_S:g} s"
+
+
+def _end_overdue(store: Store, run: str) -> None:
+    """Heal what has lasted for its ``max_duration_s``; one try, since there is one every half second."""
+    with contextlib.suppress(StoreUnavailable):
+        heal(store, run, only=is_overdue, within_s=0.0, final=False)
 
 
 def _reap(store: Store, run: str, *, pid: int, group: bool, why: str) -> None:
@@ -82,10 +90,11 @@ def _reap(store: Store, run: str, *, pid: int, group: bool, why: str) -> None:
     if why == ENDED and not broken:
         close_book(store, run, why=ENDED, clean=True)
         return
-    store.abort(run)
-    _kill(pid, group=group)
+    _kill(pid, group=group)  # first: stopped in the middle of a write, it would hold the store's lock
     result = heal(store, run)
-    if broken:
+    with contextlib.suppress(StoreUnavailable):  # after the healing, which needs no lock to undo
+        store.abort(run)
+    if broken or result.healed:
         log.warning("run_reaped", run=run, why=why, healed=result.healed, left=result.left)
         for pause in SECOND_LOOKS_S:
             time.sleep(pause)

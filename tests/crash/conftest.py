@@ -40,8 +40,12 @@ class Stage:
         return {**os.environ, "PYTHONPATH": str(HERE), "GAMEDAY_HOME": str(self.home)}
 
     def experiment(self, **changes: Any) -> Path:
-        """Write an experiment; *changes* are ``die_at``, ``hold_s``, ``probe``, ``method``, ``gameday``."""
+        """Write an experiment.
+
+        *changes* are ``die_at``, ``hold_s``, ``max_duration_s``, ``probe``, ``method``, ``gameday``.
+        """
         fault = {"path": str(self.broken), "die_at": changes.get("die_at", "")}
+        fault |= {"max_duration_s": changes.get("max_duration_s", 60.0)}
         act = {"type": "python", "module": "breaking", "func": "break_file", "arguments": fault}
         method = [{"name": "break", "type": "action", "provider": act}]
         if hold_s := changes.get("hold_s"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -79,6 +81,42 @@ def test_a_run_that_is_stopped_by_sigstop_is_healed(stage: Stage, until: Callabl
     until(lambda: not stage.broken.exists() and stage.open_injections() == ())
 
 
+def test_a_store_that_somebody_has_locked_holds_up_no_healing(
+    stage: Stage, until: Callable[..., Any]
+) -> None:
+    """A process that is stopped in the middle of a write holds the lock for ever; undoing needs none."""
+    stage.start("agent", "run", str(stage.experiment(hold_s=25)), "--json")
+    until(lambda: [i for i in stage.open_injections() if i.landed])
+    child = _child_of(stage)
+    with contextlib.closing(sqlite3.connect(stage.home / "gameday.db")) as locked:
+        locked.execute("BEGIN IMMEDIATE")
+        child.kill()
+        until(lambda: not stage.broken.exists(), within_s=4.0)
+    until(lambda: stage.open_injections() == ())
+
+
+def test_a_fault_ends_after_its_longest_duration_though_the_run_goes_on(
+    stage: Stage, until: Callable[..., Any]
+) -> None:
+    """max_duration_s is a hard end, whatever the method still waits for."""
+    stage.start("agent", "run", str(stage.experiment(hold_s=25, max_duration_s=1.0)), "--json")
+    until(stage.broken.exists)
+    until(lambda: not stage.broken.exists() and stage.open_injections() == ())
+    assert _child_of(stage).is_running()
+
+
+def test_a_reaper_that_dies_is_replaced(stage: Stage, until: Callable[..., Any]) -> None:
+    """The run is never left unguarded: the next death is healed as well."""
+    stage.start("agent", "run", str(stage.experiment(hold_s=25)), "--json")
+    until(lambda: [i for i in stage.open_injections() if i.landed])
+    first, child = _reaper_of(stage), _child_of(stage)
+    assert first
+    first.kill()
+    until(lambda: (now := _reaper_of(stage)) and now.pid != first.pid)
+    child.kill()
+    until(lambda: not stage.broken.exists() and stage.open_injections() == ())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_parent_ends_healed_and_with_a_report(
     stage: Stage, number: signal.Signals, until: Callable[..., Any]
@@ -135,11 +173,18 @@ def test_a_run_whose_owner_lives_is_left_alone(stage: Stage, until: Callable[...
 
 def _child_of(stage: Stage) -> psutil.Process:
     """Return the process that plays: the reaper knows its pid."""
+    reaper = _reaper_of(stage)
+    assert reaper, "there is no reaper"
+    words = reaper.cmdline()
+    return psutil.Process(int(words[words.index("--pid") + 1]))
+
+
+def _reaper_of(stage: Stage) -> psutil.Process | None:
     for process in stage.processes():
-        words = process.cmdline()
-        if "agent.safety.reaper" in words:
-            return psutil.Process(int(words[words.index("--pid") + 1]))
-    pytest.fail("there is no reaper")
+        with contextlib.suppress(psutil.Error):
+            if "agent.safety.reaper" in process.cmdline():
+                return process
+    return None
 
 
 def _group_of(leader: int) -> list[psutil.Process]:
