@@ -1,34 +1,23 @@
 """A link of the fault proxy beside toxiproxy: what it costs without a fault, and how exact a delay is.
 
-toxiproxy is found as ``TOXIPROXY``, on PATH, or in Go's bin folder
-(``go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0`` and ``mv server toxiproxy-server``).
 Nothing is pinned: each may use every core, as in use; they take turns, so that a noisy machine hits both.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import selectors
-import shutil
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.request
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.proxy.client import ProxyClient
 from bench._ends import far_end, percentile
+from bench._proxies import Side, our_proxy, toxiproxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 ROUNDS = 5
 EXCHANGES = 3000
@@ -43,97 +32,13 @@ HTTP = "HTTP requests/s (ours with the arrival log)"
 HTTP_NOTE = "following a request, its answer and its log entry takes 4 us of Python; toxiproxy does not look"
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One proxy with a link to each end, and a way to delay the one to the echo."""
-
-    ports: dict[str, int]
-    delay: Callable[[float], contextlib.AbstractContextManager[None]]
-
-
 def main(_: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of the table."""
     with contextlib.ExitStack() as stack:
         ends = {kind: stack.enter_context(far_end(kind)) for kind in ("echo", "answers", "sink")}
-        ours, theirs = stack.enter_context(_ours(ends)), stack.enter_context(_theirs(ends))
+        ours, theirs = stack.enter_context(our_proxy(ends)), stack.enter_context(toxiproxy(ends))
         sides = [Side(ends, lambda _: contextlib.nullcontext()), ours, *([theirs] if theirs else [])]
         return [*_latencies(sides), *_rates(sides), *_delays(sides[1:])]
-
-
-# the two proxies
-
-
-@contextlib.contextmanager
-def _ours(ends: dict[str, int]) -> Iterator[Side]:
-    with tempfile.TemporaryDirectory() as home:
-        links = [f"--link={kind}=127.0.0.1:0->127.0.0.1:{port}" for kind, port in ends.items()]
-        command = [sys.executable, "-m", "agent.proxy", "--home", home, *links]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            state = json.loads((Path(home) / "proxy.json").read_text())
-            client = ProxyClient(api=state["api"], token=state["token"])
-            ports = {link["name"]: int(link["listen"].rpartition(":")[2]) for link in client.links()}
-
-            @contextlib.contextmanager
-            def delay(latency_ms: float) -> Iterator[None]:
-                fields = {"kind": "delay", "latency_ms": latency_ms, "direction": "downstream"}
-                client.put_toxic("echo", "bench", **fields, lease_s=60, max_duration_s=60)
-                yield
-                client.delete_toxic("echo", "bench")
-
-            try:
-                yield Side(ports, delay)
-            finally:
-                process.terminate()
-
-
-@contextlib.contextmanager
-def _theirs(ends: dict[str, int]) -> Iterator[Side | None]:
-    program = os.environ.get("TOXIPROXY") or shutil.which(
-        "toxiproxy-server", path=f"{os.environ['PATH']}:{Path.home()}/go/bin"
-    )
-    if program is None:
-        yield None
-        return
-    port = _free_port()
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([program, "-port", str(port)], stdout=quiet, stderr=quiet) as process:
-        try:
-            ports = {}
-            for kind, upstream in ends.items():
-                body = {"name": kind, "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{upstream}"}
-                ports[kind] = int(_post(port, "/proxies", body)["listen"].rpartition(":")[2])
-
-            @contextlib.contextmanager
-            def delay(latency_ms: float) -> Iterator[None]:
-                toxic = {"name": "bench", "type": "latency", "attributes": {"latency": int(latency_ms)}}
-                _post(port, "/proxies/echo/toxics", toxic)
-                yield
-                _post(port, "/proxies/echo/toxics/bench", None)
-
-            yield Side(ports, delay)
-        finally:
-            process.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _post(port: int, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    """Post *body*, or delete when there is none; wait for the server's start."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)  # our own server
-    request.method = "DELETE" if body is None else "POST"
-    for _ in range(100):
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-                return dict(json.loads(answer.read() or b"{}"))
-        except (ConnectionRefusedError, urllib.error.URLError):
-            time.sleep(0.05)
-    raise RuntimeError("toxiproxy did not start")
 
 
 # what is measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bench._ends import far_end
+from bench._proxies import our_proxy, toxiproxy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FAULTS = Path(__file__).parent / "_faults"
 ROUNDS = 10
 PEER_ROUNDS = 2
+LEASE_ROUNDS = 4
 BLOCK_S = 8.0
 NEVER_S = 12.0
 """A peer whose fault is still in after this long is told as "never"."""
@@ -37,6 +42,8 @@ def main(_: Sequence[str]) -> list[dict[str, Any]]:
     rows.append(
         _row("child stopped with SIGSTOP -> gone, p95 s", _deaths("child", signal.SIGSTOP), None, 3.0)
     )
+    rows.append(_row("everything killed but the proxy -> link fault gone, p95 s", _leases(), None, 5.0))
+    rows[-1]["peer"] = _without_lease()
     return rows
 
 
@@ -62,14 +69,21 @@ def _folders(count: int) -> list[str]:
     return [tempfile.mkdtemp(prefix="gameday-bench-") for _ in range(count)]
 
 
-def _experiment(folder: Path, *, probe: str, plain: bool = False) -> Path:
+def _experiment(
+    folder: Path, *, probe: str, plain: bool = False, first: dict[str, Any] | None = None
+) -> Path:
     path = {"path": str(folder / "broken")}
     act = {"func": "break_plainly" if plain else "break_file", "arguments": path}
     heal = {"module": "breakable", "func": "mend", "arguments": path}
     if not plain:
         heal = {"module": "agent.faults", "func": "heal"}
+    breaking = {
+        "name": "break",
+        "type": "action",
+        "provider": {"type": "python", "module": "breakable", **act},
+    }
     steps = [
-        {"name": "break", "type": "action", "provider": {"type": "python", "module": "breakable", **act}},
+        first or breaking,
         {
             "name": "block",
             "type": "action",
@@ -149,7 +163,7 @@ def _death(folder: Path, who: str, number: signal.Signals) -> float:
     broken = folder / "broken"
     parent = _start(folder, "agent", "run", str(_experiment(folder, probe="is_fine")))
     _until(broken.exists)
-    child = _child(folder)
+    _, child = _reaper(folder)
     time.sleep(0.3)  # let the run go on for a while: the fault has landed and is held
     began = time.monotonic()
     if who in ("child", "both"):
@@ -162,14 +176,46 @@ def _death(folder: Path, who: str, number: signal.Signals) -> float:
     return gone
 
 
-def _child(folder: Path) -> int:
-    """Return the pid of the process that plays, which its reaper names."""
+def _leases() -> list[float]:
+    return [_lease(folder) for folder in _folders(LEASE_ROUNDS)]
+
+
+def _lease(folder: str) -> float:
+    """Return how long a cut outlives everybody who could lift it, the proxy's lease excepted."""
+    home = Path(folder) / "home"
+    home.mkdir()
+    act = {"type": "python", "module": "agent.faults.links", "func": "partition"}
+    cut = {"name": "cut", "type": "action", "provider": act | {"arguments": {"link": "echo"}}}
+    with far_end("echo") as port, our_proxy({"echo": port}, str(home)) as side:
+        file = _experiment(Path(folder), probe="is_fine", first=cut)
+        with _start(Path(folder), "agent", "run", str(file)) as parent:
+            _until(side.is_cut)
+            time.sleep(1.0)  # its lease has been renewed
+            reaper, child = _reaper(Path(folder))
+            began = time.monotonic()
+            reaper.kill()
+            os.killpg(child, signal.SIGKILL)
+            os.killpg(parent.pid, signal.SIGKILL)
+            return _until(lambda: not side.is_cut(), NEVER_S) - began
+
+
+def _without_lease() -> str:
+    """Return when toxiproxy lifts a cut by itself."""
+    with far_end("echo") as port, toxiproxy({"echo": port}) as side:
+        if side is None:
+            return "no toxiproxy here"
+        side.cut()
+        began = time.monotonic()
+        ended = _until(lambda: not side.is_cut(), NEVER_S) - began
+        return "never" if side.is_cut() else f"{ended:.3f}"
+
+
+def _reaper(folder: Path) -> tuple[psutil.Process, int]:
+    """Return the reaper of the run in *folder* and the pid of the process that plays, which it names."""
     home = str(folder / "home")
     while True:
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-            except psutil.Error:
-                continue
-            if "agent.safety.reaper" in words and home in words:
-                return int(words[words.index("--pid") + 1])
+                if "agent.safety.reaper" in words and home in words:
+                    return process, int(words[words.index("--pid") + 1])
