@@ -40,7 +40,8 @@ def demo() -> int:
         for path in discover([experiments()]):
             experiment = read(path, environ=ours.environ)
             if TAG in experiment.allowance.tags and stop.why is None:
-                records.append(ours.run(experiment, stop=stop, observe=Progress()))
+                with Progress(home) as progress:
+                    records.append(ours.run(experiment, stop=stop, observe=progress))
                 console.print()
     finally:
         box.end()

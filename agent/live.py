@@ -6,12 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from agent.model import Look, Mark, RunRecord, Verdict
+from agent.model import Injection, Look, Mark, RunRecord, Verdict
+from agent.safety.context import run_folder
+from agent.traffic.samples import percentile, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+    from typing import Any, Self
 
 console = Console(stderr=True, highlight=False)
 
@@ -37,37 +44,114 @@ PHASES = {
     "child_died": "its process died",
 }
 LINE_EVERY_S = 1.0
+TRAFFIC_WINDOW_S = 2.0
 
 
 class Progress:
-    """Prints what a run does, a line at a time; at most one line a second for looks."""
+    """Tells what a run does: each phase on a line, and below it what is so right now.
 
-    def __init__(self) -> None:
+    At a terminal the last line is rewritten with every look; elsewhere it is printed once a second.
+    Use it as a context manager, and pass it as what observes a run.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._began = time.monotonic()
         self._last = 0.0
+        self._faults: dict[str, Injection] = {}
+        self._traffic = ""
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the last line away."""
+        self._live.stop()
 
     def __call__(self, record: RunRecord, event: object) -> None:
         """Follow one event of *record*'s run."""
-        now = time.monotonic()
         if isinstance(event, Mark) and event.kind in PHASES:
             if event.kind == "started":
-                console.print(f"[bold]{record.title}[/]  [dim]{record.run}[/]")
-            self._line(PHASES[event.kind] + (f": {event.says}" if event.says else ""))
-        elif isinstance(event, Look) and now - self._last >= LINE_EVERY_S:
+                console.print(f"[bold]{escape(record.title)}[/]  [dim]{record.run}[/]")
+            if event.kind != "rollbacks" or self._faults:
+                self._print(PHASES[event.kind] + (f": {escape(event.says)}" if event.says else ""))
+        elif isinstance(event, Injection):
+            self._follow(event)
+        elif isinstance(event, Look):
+            self._tell(record, event)
+
+    def _follow(self, injection: Injection) -> None:
+        victims = ", ".join(injection.victims)
+        if injection.open and injection.id not in self._faults:
+            self._print(f"in: [bold]{injection.fault}[/] in {escape(victims)}")
+        self._faults[injection.id] = injection
+
+    def _tell(self, record: RunRecord, look: Look) -> None:
+        now = time.monotonic()
+        due = now - self._last >= LINE_EVERY_S
+        if due:
             self._last = now
-            self._line(_steadiness(event))
+            self._traffic = _traffic(run_folder(self._home, record.run) / "traffic.samples")
+        open_ones = [injection for injection in self._faults.values() if injection.open]
+        faults = [_countdown(each, record) for each in open_ones]
+        line = "  ".join(part for part in (_word(look), *faults, self._traffic, _readings(look)) if part)
+        if self._live.is_started:
+            text = Text.from_markup(self._stamped(line))
+            text.no_wrap, text.overflow = True, "ellipsis"
+            self._live.update(text, refresh=True)
+        elif due:
+            self._print(line)
 
-    def _line(self, text: str) -> None:
-        console.print(f"  [dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
+    def _print(self, text: str) -> None:
+        console.print(self._stamped(text), soft_wrap=True)
+
+    def _stamped(self, text: str) -> str:
+        return f"  [dim]{time.monotonic() - self._began:6.1f} s[/]  {text}"
 
 
-def _steadiness(look: Look) -> str:
-    word = {True: "[green]steady[/]", False: "[red]unsteady[/]", None: "[yellow]unknown[/]"}[look.steady]
+def _countdown(injection: Injection, record: RunRecord) -> str:
+    """Return how long a fault stays in: as long as the method pauses, at most its longest duration."""
+    began, longest_s = injection.applied_at or injection.intended_at, injection.max_duration_s
+    held_s = min(_pauses_s(record.definition, injection.fault) or longest_s, longest_s)
+    left_s = max(0.0, began + held_s - time.time())
+    return f"[magenta]{injection.fault} for {left_s:.0f} s more[/]"
+
+
+def _pauses_s(definition: Mapping[str, Any], fault: str) -> float:
+    """Return how long the method pauses from the step that injects *fault* to its end, seconds."""
+    held_s, is_in = 0.0, False
+    for step in definition.get("method", []):
+        provider = step.get("provider", {})
+        is_in = is_in or f"{provider.get('module')}.{provider.get('func')}".endswith(f".{fault}")
+        after = step.get("pauses", {}).get("after", 0)
+        if is_in and isinstance(after, int | float):
+            held_s += after
+    return held_s
+
+
+def _traffic(samples: Path) -> str:
+    """Return rate and p95 of the last seconds; empty without traffic."""
+    recent = window(samples, since=time.time() - TRAFFIC_WINDOW_S) if samples.exists() else []
+    if not recent:
+        return ""
+    p95_ms = 1000 * percentile(sorted(sample.latency_s for sample in recent), 0.95)
+    return f"[cyan]{len(recent) / TRAFFIC_WINDOW_S:.0f} requests/s, p95 {p95_ms:.0f} ms[/]"
+
+
+def _word(look: Look) -> str:
+    return {True: "[green]steady[/]", False: "[red]unsteady[/]", None: "[yellow]unknown[/]"}[look.steady]
+
+
+def _readings(look: Look) -> str:
     values = []
     for reading in look.readings:
         value = f"{reading.value:.4g}" if isinstance(reading.value, float) else reading.error or reading.value
         values.append(f"{reading.probe} {value}")
-    return f"{word}  [dim]{'  '.join(values)}[/]"
+    return f"[dim]{escape('  '.join(values))}[/]"
 
 
 def verdicts(records: Iterable[RunRecord]) -> None:
@@ -80,5 +164,5 @@ def verdicts(records: Iterable[RunRecord]) -> None:
         word = f"[bold {COLOURS[verdict]}]{verdict}[/]"
         if not record.recovered:
             word += "\n[bold white on red]NOT RECOVERED[/]"
-        table.add_row(word, record.title, record.reason)
+        table.add_row(word, escape(record.title), escape(record.reason))
     console.print(table)

@@ -145,6 +145,11 @@ class Run:
             self._halt_asked = time.monotonic()
             if (reason := self._store.halted()) is not None:
                 self._stop_for(f"Halted ({reason})", kind="halted")
+            self._show_injections()
+
+    def _show_injections(self) -> None:
+        for injection in self._store.injections(self._now.record.run):
+            self._effects.observe(self._now.record, injection)
 
     def _stop_for(self, why: str, *, kind: str) -> None:
         if self._now.stopped is None and self._now.played is None:
@@ -240,6 +245,7 @@ class Run:
         if self._store.injections(self._now.record.run, open_only=True):
             self._mark("heal_started")
         result = heal(self._store, self._now.record.run)
+        self._show_injections()
         if result.healed:
             self._mark("healed", ", ".join(result.healed))
         for what, why in result.left:

@@ -40,13 +40,13 @@ class Side:
 @contextlib.contextmanager
 def our_proxy(ends: dict[str, int], home: str | None = None) -> Iterator[Side]:
     """Start ours, in *home* or in a folder of its own."""
-    with contextlib.nullcontext(home) if home else tempfile.TemporaryDirectory() as home:
+    with contextlib.nullcontext(home) if home else tempfile.TemporaryDirectory() as folder:
         links = [f"--link={kind}=127.0.0.1:0->127.0.0.1:{port}" for kind, port in ends.items()]
-        command = [sys.executable, "-m", "agent.proxy", "--home", home, *links]
+        command = [sys.executable, "-m", "agent.proxy", "--home", folder, *links]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            state = json.loads((Path(home) / "proxy.json").read_text())
+            state = json.loads((Path(folder) / "proxy.json").read_text())
             client = ProxyClient(api=state["api"], token=state["token"])
             ports = {link["name"]: int(link["listen"].rpartition(":")[2]) for link in client.links()}
 

@@ -1,16 +1,26 @@
-"""What every test may use: a state folder of its own, and waiting on a condition."""
+"""What every test may use: a state folder, waiting on a condition, and a stage to play experiments on."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
+
+from agent.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+STAGED = Path(__file__).parent / "staged"
+"""Modules that the processes under test import."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +47,112 @@ def until() -> Callable[..., Any]:
         return found
 
     return wait
+
+
+@dataclass(slots=True)
+class Stage:
+    """A folder with a home, an experiment file and the file that the fault makes."""
+
+    home: Path
+    folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def broken(self) -> Path:
+        """The file that exists while the fault is in."""
+        return self.folder / "broken"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of everything under test."""
+        return {**os.environ, "PYTHONPATH": str(STAGED), "GAMEDAY_HOME": str(self.home)}
+
+    def experiment(self, **changes: Any) -> Path:
+        """Write an experiment.
+
+        *changes* are ``die_at``, ``hold_s``, ``max_duration_s``, ``probe``, ``method``, ``gameday``.
+        """
+        fault = {"path": str(self.broken), "die_at": changes.get("die_at", "")}
+        fault |= {"max_duration_s": changes.get("max_duration_s", 60.0)}
+        act = {"type": "python", "module": "breaking", "func": "break_file", "arguments": fault}
+        method = [{"name": "break", "type": "action", "provider": act}]
+        if hold_s := changes.get("hold_s"):
+            method[0]["pauses"] = {"after": hold_s}
+        probe = changes.get("probe") or {"func": "is_fine"}
+        heal = {"type": "python", "module": "agent.faults", "func": "heal"}
+        definition = {
+            "version": "1.0.0",
+            "title": "The file is not there",
+            "description": "A fault makes a file.",
+            "extensions": [{"name": "gameday", "timeout_s": 30, **changes.get("gameday", {})}],
+            "runtime": {"rollbacks": {"strategy": "always"}},
+            "steady-state-hypothesis": {
+                "title": "All is well",
+                "probes": [
+                    {
+                        "name": "well",
+                        "type": "probe",
+                        "tolerance": True,
+                        "provider": {"type": "python", "module": "breaking", **probe},
+                    }
+                ],
+            },
+            "method": changes.get("method", method),
+            "rollbacks": [{"name": "heal", "type": "action", "provider": heal}],
+        }
+        path = self.folder / "experiment.json"
+        path.write_text(json.dumps(definition))
+        return path
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start ``python -m`` *command* in a process group of its own."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=self.environ,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def gameday(self, *arguments: str, timeout_s: float = 60.0) -> tuple[int, Any, str]:
+        """Run ``gameday`` and return exit code, parsed stdout and stderr."""
+        process = self.start("agent", *arguments)
+        out, err = process.communicate(timeout=timeout_s)
+        return process.returncode, json.loads(out) if out.strip() else None, err
+
+    def open_injections(self) -> tuple[Any, ...]:
+        """Return what the ledger holds open."""
+        store = Store(self.home)
+        try:
+            return store.injections(open_only=True)
+        finally:
+            store.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every live process of this home, however it was started."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("GAMEDAY_HOME") == str(self.home)
+                if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def stage(home: Path, tmp_path: Path) -> Iterator[Stage]:
+    """A stage; whatever is left on it is ended by its pid."""
+    stage = Stage(home=home, folder=tmp_path)
+    yield stage
+    for process in stage.processes():
+        process.kill()
+    for started in stage.started:
+        started.kill()
+        started.communicate()

@@ -1,0 +1,84 @@
+"""Commands that look at what is broken, mend it, and stop everything."""
+# ruff: noqa: PLC0415, FBT002  # imports: see the package; options are typer's, never positional
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.shared import AsJson, Leash, errors, open_store, print_json
+from agent.model import NotRecovered
+
+if TYPE_CHECKING:
+    from agent.model import Injection
+
+
+def heal(
+    run_id: Annotated[str | None, typer.Option("--run", help="Only this run.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also runs that are still going on.")] = False,
+    leash: Leash = False,
+) -> None:
+    """Undo what is broken and check that it is gone; by default what dead runs left behind."""
+    from agent.safety.heal import heal as heal_run
+    from agent.safety.recover import recover
+
+    with errors():
+        store = open_store()
+        broken = store.injections(run_id, open_only=True)
+        if leash:
+            for injection in broken:
+                typer.echo(f"{injection.run}: {injection.fault} in {', '.join(injection.victims)}")
+            return
+        results = [] if run_id else [recover(store)]
+        if run_id or everything:
+            for each in sorted({injection.run for injection in broken}):
+                store.abort(each)
+                results.append(heal_run(store, each))
+        left = [one for result in results for one in result.left]
+        typer.echo(f"healed: {sum(len(result.healed) for result in results)}, left: {len(left)}", err=True)
+        if left:
+            raise NotRecovered("NOT RECOVERED: " + "; ".join(f"{what}: {why}" for what, why in left))
+
+
+def ledger(
+    everything: Annotated[bool, typer.Option("--all", help="Healed ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is broken now, as far as anybody knows."""
+    with errors():
+        injections = open_store().injections(open_only=not everything)
+        if as_json:
+            print_json([_row(injection) for injection in injections])
+            return
+        for each in injections:
+            typer.echo(f"{each.state:14} {each.run}  {each.fault}  {', '.join(each.victims)}")
+        if not injections:
+            typer.echo("nothing is broken", err=True)
+
+
+def _row(injection: Injection) -> dict[str, Any]:
+    from agent.model import iso
+
+    return {
+        "run": injection.run,
+        "fault": injection.fault,
+        "victims": list(injection.victims),
+        "state": injection.state,
+        "intended_at": iso(injection.intended_at),
+        "max_duration_s": injection.max_duration_s,
+        "error": injection.error,
+    }
+
+
+def halt(reason: Annotated[str, typer.Option(help="Why; shown to whoever is refused.")] = "by hand") -> None:
+    """Stop running runs within a second and refuse new ones until `gameday resume`."""
+    with errors():
+        open_store().halt(reason)
+        typer.echo("halted; `gameday resume` lifts it", err=True)
+
+
+def resume() -> None:
+    """Lift the halt."""
+    with errors():
+        typer.echo("resumed" if open_store().resume() else "was not halted", err=True)
