@@ -74,9 +74,16 @@ class Agent:
             return refused(record, why, self.store)
         folder = run_folder(self.settings.home, run)
         environ = self._environ(run, leashed=leashed)
+        secrets = experiment.secret_values(self.environ)
         effects = Effects(
             store=self.store,
-            start_child=lambda: start_child(experiment.definition, environ, leashed=leashed, folder=folder),
+            start_child=lambda: start_child(
+                experiment.definition,
+                environ,
+                leashed=leashed,
+                folder=folder,
+                conceal=lambda text: str(redact(text, secrets)),
+            ),
             start_watch=lambda: start_watch(
                 experiment.definition,
                 experiment.probes,

@@ -7,6 +7,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from agent import settings as settings_of
@@ -58,13 +59,17 @@ def dead_men(func: str) -> str:
 
 def print_plan(plan: Mapping[str, Any]) -> None:
     """Print *plan* for people."""
-    console.print(f"[bold]{plan['title']}[/]\nat the longest {plan['longest_s']:g} s, healing included\n")
+    console.print(
+        f"[bold]{escape(plan['title'])}[/]\nat the longest {plan['longest_s']:g} s, healing included\n"
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("action", "victims", "ends after", "undo", "dead men"):
         table.add_column(heading, overflow="fold")
     for row in plan["faults"]:
         if "refused" in row:
-            table.add_row(row["name"], f"[magenta]refused: {row['refused']}[/]", "", "", row["dead_men"])
+            table.add_row(
+                row["name"], f"[magenta]refused: {escape(row['refused'])}[/]", "", "", row["dead_men"]
+            )
         else:
             victims, undo = ", ".join(row["victims"]), row["undo"]["func"]
             table.add_row(row["name"], victims, f"{row['max_duration_s']:g} s", undo, row["dead_men"])
@@ -72,4 +77,4 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     for name in plan["unguarded_actions"]:
         console.print(f"[yellow]{name}: not one of this agent's faults; nothing here can undo or check it[/]")
     for problem in plan["unmet"]:
-        console.print(f"[yellow]{problem}[/]")
+        console.print(f"[yellow]{escape(problem)}[/]")

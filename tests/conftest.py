@@ -104,11 +104,11 @@ class Stage:
         path.write_text(json.dumps(definition))
         return path
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
         """Start ``python -m`` *command* in a process group of its own."""
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
-            env=self.environ,
+            env=self.environ | environ,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,13 +13,15 @@ from agent.execution.engine import play
 from agent.execution.watcher import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext, ForkServerProcess
     from pathlib import Path
 
 OUTPUT_MAX_BYTES = 1 << 20
 READ_BYTES = 1 << 16
+LINE_MAX_BYTES = 1 << 16
+"""What is kept back of a line without end; a secret is shorter."""
 
 
 def fork_server() -> ForkServerContext:
@@ -31,11 +33,13 @@ def fork_server() -> ForkServerContext:
 
 @dataclass(slots=True)
 class Output:
-    """What a child prints: the first mebibyte goes to a file, the rest is counted and dropped."""
+    """What a child prints: the first mebibyte goes to a file, secrets blacked out; the rest is dropped."""
 
     source: Connection
     path: Path
-    written: int = 0
+    conceal: Callable[[str], str]
+    taken: int = 0
+    _rest: bytes = b""
 
     def drain(self) -> bool:
         """Take what is there; False when the child has closed it."""
@@ -43,11 +47,27 @@ class Output:
             chunk = os.read(self.source.fileno(), READ_BYTES)
         except OSError:
             return False
-        if chunk and self.written < OUTPUT_MAX_BYTES:
-            with contextlib.suppress(OSError), self.path.open("ab") as file:
-                file.write(chunk[: OUTPUT_MAX_BYTES - self.written])
-        self.written += len(chunk)
+        if self.taken < OUTPUT_MAX_BYTES:
+            self._keep(chunk)
+        self.taken += len(chunk)
         return bool(chunk)
+
+    def close(self) -> None:
+        """Take what is still there, without waiting for more."""
+        with contextlib.suppress(OSError):
+            while self.source.poll() and self.drain():
+                pass
+            self._keep(b"")
+            self.source.close()
+
+    def _keep(self, chunk: bytes) -> None:
+        """Write whole lines, since a secret that is cut in two is not found; an empty chunk is the end."""
+        text = self._rest + chunk
+        end = len(text) if not chunk else text.rfind(b"\n") + 1 or max(0, len(text) - LINE_MAX_BYTES)
+        self._rest = text[end:]
+        if end:
+            with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+                file.write(self.conceal(text[:end].decode(errors="replace")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +93,21 @@ class Child:
 
     def release(self) -> None:
         """Let the child, its traffic and its reaper end: the run is over."""
-        for end in (self.lifeline, self.messages, self.output.source):
+        self.output.close()
+        for end in (self.lifeline, self.messages):
             with contextlib.suppress(OSError):
                 end.close()
 
 
 def start_child(
-    definition: Mapping[str, Any], environ: Mapping[str, str], *, leashed: bool, folder: Path
+    definition: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    leashed: bool,
+    folder: Path,
+    conceal: Callable[[str], str],
 ) -> Child:
-    """Start playing *definition*; its output goes to ``output.log`` in *folder*."""
+    """Start playing *definition*; its output goes to ``output.log`` in *folder*, through *conceal*."""
     context = fork_server()
     messages, child_messages = context.Pipe(duplex=False)
     child_lifeline, lifeline = context.Pipe(duplex=False)
@@ -103,7 +129,7 @@ def start_child(
     return Child(
         process=process,
         messages=messages,
-        output=Output(output, folder / "output.log"),
+        output=Output(output, folder / "output.log", conceal),
         lifeline=lifeline,
     )
 

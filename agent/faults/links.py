@@ -27,7 +27,7 @@ def delay(
     jitter_ms: float = 0.0,
     direction: str = "downstream",
     toxicity: float = 1.0,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -41,7 +41,7 @@ def delay(
         jitter_ms: Half-width of a uniform spread, 0 <= jitter_ms <= latency_ms.
         direction: ``downstream`` (towards the client), ``upstream`` or ``both``.
         toxicity: The share of connections that are hit, 0 to 1.
-        quantity: How many of the matching links; give this or *fraction*.
+        quantity: How many of the matching links; give this or *fraction*, or neither for one.
         fraction: Which share of the matching links, rounded down.
         seed: Repeats the choice of links and connections.
         proxy: The proxy's API; default: the setting, else the proxy of this home.
@@ -70,7 +70,7 @@ def partition(
     link: str,
     direction: str = "both",
     toxicity: float = 1.0,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -93,7 +93,7 @@ def partition(
 def refuse(
     *,
     link: str,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -116,7 +116,7 @@ def reset(
     *,
     link: str,
     toxicity: float = 1.0,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -141,7 +141,7 @@ def throttle(
     bytes_per_s: float,
     direction: str = "downstream",
     toxicity: float = 1.0,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -169,7 +169,7 @@ def fail_requests(
     header: str = "",
     value: str = "*",
     toxicity: float = 1.0,
-    quantity: int | None = 1,
+    quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
@@ -217,7 +217,7 @@ def _inject(
     matching = [name for name in links if fnmatchcase(name, link)]
     if not matching:
         raise NoTargets(f"no link of the proxy at {client.api} matches {link!r}; it has {', '.join(links)}")
-    quantity = None if fraction is not None else quantity
+    quantity = 1 if quantity is None and fraction is None else quantity
     victims = choose(matching, quantity=quantity, fraction=fraction, seed=seed)
     toxic, lease_s = uuid.uuid4().hex, settings.lease_s
     asked: dict[str, Json] = {"kind": kind, **fields, "toxicity": toxicity}

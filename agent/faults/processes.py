@@ -41,7 +41,7 @@ def kill(
 
     Args:
         selector: Glob over names, such as ``sandbox/shard-*``.
-        quantity: How many names; give this or *fraction*.
+        quantity: How many names; give this or *fraction*, or neither for one.
         fraction: Which share of the matching names, rounded down.
         seed: Repeats the choice.
         restart: Argument list that starts the process again, for one that no supervisor restarts.
@@ -90,7 +90,7 @@ def pause(
 
     Args:
         selector: Glob over names, such as ``sandbox/shard-*``.
-        quantity: How many names; give this or *fraction*.
+        quantity: How many names; give this or *fraction*, or neither for one.
         fraction: Which share of the matching names, rounded down.
         seed: Repeats the choice.
         max_duration_s: The processes go on after this, whatever happens, > 0.
@@ -201,6 +201,7 @@ def _choose(
     found = named(selector, home=home)
     if not found:
         raise NoTargets(f"no process carries {NAME}={selector}; nothing was touched")
+    quantity = 1 if quantity is None and fraction is None else quantity
     victims = choose([each.name for each in found], quantity=quantity, fraction=fraction, seed=seed)
     group = selector.partition("/")[0]
     population = len({each.name for each in named(f"{group}/*", home=home)})

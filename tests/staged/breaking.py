@@ -82,3 +82,9 @@ def misbehave(*, how: str) -> object:
     if how == "fork":
         os.fork()
     return {1, 2} if how == "set" else None
+
+
+def leak(*, secrets: dict[str, str]) -> object:
+    """Print a secret, log it, return it: what an extension may do by mistake."""
+    sys.stdout.write(secrets["token"] + "\n")
+    return {"called": f"https://shop.example/?token={secrets['token']}"}
