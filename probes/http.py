@@ -1,4 +1,4 @@
-"""What an HTTP server answers; redirects are followed up to five times, bodies read up to a mebibyte."""
+"""What an HTTP server answers; redirects are followed up to five times, JSON is read up to a mebibyte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def status(*, url: str, timeout_s: float = 2.0, headers: Mapping[str, str] | Non
     Raises:
         NoEvidence: No answer within *timeout_s*; says why.
     """
-    return _get(url, timeout_s, headers)[0]
+    return _get(url, timeout_s, headers, body_max=0)[0]
 
 
 def json_value(
@@ -43,7 +43,7 @@ def json_value(
     Raises:
         NoEvidence: No answer, no JSON, or nothing at *path*; says which.
     """
-    body = _get(url, timeout_s, headers)[1]
+    body = _get(url, timeout_s, headers, body_max=BODY_MAX_BYTES)[1]
     try:
         value: Json = json.loads(body)
     except ValueError as error:
@@ -58,17 +58,20 @@ def json_value(
     return value
 
 
-def _get(url: str, timeout_s: float, headers: Mapping[str, str] | None) -> tuple[int, bytes]:
+def _get(
+    url: str, timeout_s: float, headers: Mapping[str, str] | None, *, body_max: int
+) -> tuple[int, bytes]:
+    """Return status and body; with a *body_max* of 0 the body is left unread."""
     try:
         with (
             httpx.Client(timeout=timeout_s, follow_redirects=True, max_redirects=REDIRECTS_MAX) as client,
             client.stream("GET", url, headers=dict(headers or {})) as answer,
         ):
             body = b""
-            for chunk in answer.iter_bytes():
+            for chunk in answer.iter_bytes() if body_max else ():
                 body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise NoEvidence(f"{url} answered more than {BODY_MAX_BYTES} bytes")
+                if len(body) > body_max:
+                    raise NoEvidence(f"{url} answered more than {body_max} bytes")
             return answer.status_code, body
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NoEvidence(f"{url} did not answer: {type(error).__name__}: {error}") from error

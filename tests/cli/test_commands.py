@@ -95,11 +95,11 @@ def test_a_plan_names_victims_and_dead_men_and_records_nothing(stage: Stage) -> 
     arguments = {"selector": "shop/*", "max_duration_s": 9}
     act = {"type": "python", "module": "agent.faults.processes", "func": "pause", "arguments": arguments}
     path = stage.experiment(method=[{"name": "pause", "type": "action", "provider": act}])
-    code, plan, errors = stage.gameday("plan", str(path), "--json")
+    code, plan, _ = stage.gameday("plan", str(path), "--json")
     assert code == 0, plan
     (fault,) = plan["faults"]
     assert fault["victims"] == ["shop/web"]
-    assert (fault["undo"]["func"], fault["max_duration_s"]) == ("agent.faults.processes:resume", 9)
+    assert (fault["undo"]["func"], fault["max_duration_s"]) == ("agent.faults.processes:go_on", 9)
     assert "reaper" in fault["dead_men"]
     assert psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED
     assert stage.gameday("runs", "--json")[1] == []

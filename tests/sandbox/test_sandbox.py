@@ -138,3 +138,23 @@ def test_every_experiment_plays_under_plain_chaos_run(
         [sys.executable, "-m", "agent", "ledger", "--json"], env=environ, capture_output=True, check=True
     )
     assert json.loads(told.stdout) == []
+
+
+def test_a_gateway_more_impatient_than_the_delay_turns_the_slow_shard_to_held(tmp_path: Path) -> None:
+    """Slow answers become errors, which the breaker counts; nothing but its timeout was changed."""
+    box = starter.up(tmp_path, gateway_timeout_s=0.1)
+    try:
+        environ = {**os.environ, "GAMEDAY_HOME": str(tmp_path), "GAMEDAY_SANDBOX_URL": box.state["url"]}
+        file = str(ROOT / "experiments" / "sandbox" / "survives-a-slow-shard.yaml")
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", "run", file, "--json"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        box.end()
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["verdict"]) == (0, "HELD"), told["reason"]
