@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from agent.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 STAGED = Path(__file__).parent / "staged"
 """Modules that the processes under test import."""
@@ -145,14 +146,25 @@ class Stage:
                 continue
         return found
 
+    def kill_all(self, *, but: Collection[int] = ()) -> None:
+        """SIGKILL every process of this home, all frozen first so that none sees another one die."""
+        frozen: list[psutil.Process] = []
+        while fresh := [p for p in self.processes() if p.pid not in but and p not in frozen]:
+            frozen += fresh
+            for process in fresh:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+        for process in frozen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
 
 @pytest.fixture
 def stage(home: Path, tmp_path: Path) -> Iterator[Stage]:
     """A stage; whatever is left on it is ended by its pid."""
     stage = Stage(home=home, folder=tmp_path)
     yield stage
-    for process in stage.processes():
-        process.kill()
+    stage.kill_all()
     for started in stage.started:
         started.kill()
         started.communicate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,7 @@ def test_whoever_is_killed_while_the_fault_is_in_it_goes_away(
     if who in ("parent", "both"):
         parent.kill()
     if who == "both groups":
-        for process in _group_of(parent.pid):
-            process.kill()
+        os.killpg(parent.pid, signal.SIGKILL)
     until(lambda: not stage.broken.exists() and stage.open_injections() == ())
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
@@ -63,8 +63,7 @@ def test_when_even_the_reaper_is_killed_the_next_command_heals(
     """Everything of the run dies at once; `gameday heal` finds the record and mends."""
     stage.start("agent", "run", str(stage.experiment(hold_s=25)), "--json")
     until(lambda: [i for i in stage.open_injections() if i.landed])
-    for process in stage.processes():  # the reaper first would be too kind: it is somewhere in the middle
-        process.kill()
+    stage.kill_all()
     until(lambda: not stage.processes())
     assert stage.broken.exists()
     code, _, errors = stage.gameday("heal")
@@ -185,16 +184,3 @@ def _reaper_of(stage: Stage) -> psutil.Process | None:
             if "agent.safety.reaper" in process.cmdline():
                 return process
     return None
-
-
-def _group_of(leader: int) -> list[psutil.Process]:
-    import os
-
-    return [each for each in psutil.process_iter() if _pgid(os.getpgid, each.pid) == leader]
-
-
-def _pgid(ask: Callable[[int], int], pid: int) -> int:
-    try:
-        return ask(pid)
-    except ProcessLookupError:
-        return -1

@@ -32,9 +32,7 @@ def test_when_everything_but_the_proxy_is_killed_the_link_heals_by_its_lease(
         stage.start("agent", "run", str(stage.experiment(method=method)), "--json")
         until(lambda: [i for i in stage.open_injections() if i.landed])
         assert client.links()[0]["toxics"]
-        for process in stage.processes():
-            if process.pid != proxy.pid:
-                process.kill()
+        stage.kill_all(but=(proxy.pid,))
         until(lambda: not client.links()[0]["toxics"])
         assert stage.open_injections()
         code, _, errors = stage.gameday("heal")
