@@ -5,6 +5,8 @@ The tree of errors, each raised beside the code that knows the reason::
     GamedayError
     ├── UsageError            the user's mistake: a wrong file, setting or argument  (exit 2)
     │   ├── InvalidExperiment     catalog: every mistake of a file at once
+    │   ├── Unreadable            catalog: a file that is no experiment at all
+    │   ├── RecordError           report: the record of a run is missing or not one of ours
     │   └── SettingsError         settings: an unknown or malformed GAMEDAY_ variable
     ├── Refused               a gate or the door said no; nothing was touched        (exit 4)
     │   ├── NoTargets             nothing matches the selector
@@ -14,7 +16,10 @@ The tree of errors, each raised beside the code that knows the reason::
     │   └── Unsupported           this machine or target cannot carry the fault
     ├── DidNotLand            a fault was applied, could not be seen, and was taken out again
     ├── NotRecovered          something may still be broken                          (exit 5)
-    └── NoEvidence            a probe had too little to answer from
+    ├── NoEvidence            a probe had too little to answer from
+    ├── NoReaper, NoDeadMan   a fault's own way to end could not be set up; nothing was touched
+    ├── ProxyUnreachable, NftError, TcError    a tool of ours did not answer as it should
+    └── NotUp                 the sandbox did not come up
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def validate(
         mistakes = [problem for file in found for problem in problems(file)]
         for problem in mistakes:
             typer.echo(str(problem), err=True)
-        typer.echo(f"{len(found)} files, {len(mistakes)} mistakes", err=True)
+        typer.echo(f"files: {len(found)}, mistakes: {len(mistakes)}", err=True)
         raise typer.Exit(EXIT_USAGE if mistakes else 0)
 
 

@@ -6,12 +6,15 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Stage
 
 
+@pytest.mark.quiet
 def test_the_demo_tells_the_truth_about_the_sandbox_and_leaves_nothing(stage: Stage) -> None:
     """Killing and partitioning are held, slowing deviates, and everything it started is stopped."""
     process = stage.start("agent", "demo")

@@ -140,6 +140,7 @@ def test_every_experiment_plays_under_plain_chaos_run(
     assert json.loads(told.stdout) == []
 
 
+@pytest.mark.quiet
 def test_a_gateway_more_impatient_than_the_delay_turns_the_slow_shard_to_held(tmp_path: Path) -> None:
     """Slow answers become errors, which the breaker counts; nothing but its timeout was changed."""
     box = starter.up(tmp_path, gateway_timeout_s=0.1)
