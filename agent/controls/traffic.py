@@ -106,7 +106,7 @@ def _start(plan: Plan, folder: Path) -> None:
 def _await_answers(samples: Path) -> None:
     deadline = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline:
-        if samples.exists() and samples.stat().st_size > len(HEADER) and read(samples):
+        if samples.exists() and samples.stat().st_size > HEADER.size and read(samples):
             return
         time.sleep(POLL_S)
     raise NoEvidence(

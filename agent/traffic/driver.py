@@ -13,13 +13,14 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.traffic.client import Connection
-from agent.traffic.samples import HEADER, RECORD, Outcome, key_of
+from agent.traffic.samples import RECORD, Outcome, header, key_of
 
 if TYPE_CHECKING:
     from agent.traffic.plan import Plan
 
 FLUSH_S = 0.03
 LOOKAHEAD_S = 0.0005
+ID_MASK = 2**64 - 1
 
 
 class Driver:
@@ -28,7 +29,7 @@ class Driver:
     def __init__(self, plan: Plan, file: IO[bytes]) -> None:
         self._plan = plan
         self._file = file
-        self._records = bytearray(HEADER)
+        self._records = bytearray()
         self._idle: list[Connection] = []
         self._connections = 0
         self._in_flight = 0
@@ -46,7 +47,8 @@ class Driver:
 
     async def drive(self, stop: asyncio.Event) -> None:
         """Send until *stop* or the plan's end, then wait for what is in flight (bounded by its timeout)."""
-        started_wall, started = time.time(), self._loop.time()
+        started_wall, started = time.time(), time.monotonic()
+        self._records += header(started_wall - started)
         flusher = asyncio.create_task(self._flush())
         for number, at in enumerate(self._plan.departures()):
             if at > self._plan.max_duration_s or stop.is_set():
@@ -55,26 +57,26 @@ class Driver:
             if stop.is_set():
                 break
             self._depart(number, due=started + at, intended_at=started_wall + at)
-        deadline = self._loop.time() + self._plan.timeout_s
-        while self._in_flight and not stop.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110  # rare
+        deadline = time.monotonic() + self._plan.timeout_s
+        while self._in_flight and not stop.is_set() and time.monotonic() < deadline:  # noqa: ASYNC110  # rare
             await asyncio.sleep(FLUSH_S)
         flusher.cancel()
         self._write()
 
     async def _until(self, due: float, stop: asyncio.Event) -> None:
-        while not stop.is_set() and (left := due - self._loop.time()) > LOOKAHEAD_S:  # noqa: ASYNC110  # the clock decides
+        while not stop.is_set() and (left := due - time.monotonic()) > LOOKAHEAD_S:  # noqa: ASYNC110  # the clock decides
             await asyncio.sleep(min(left, 0.2))
-        if self._loop.time() - due > FLUSH_S:
+        if time.monotonic() - due > FLUSH_S:
             await asyncio.sleep(0)  # late: still let answers in between departures
 
     def _depart(self, number: int, *, due: float, intended_at: float) -> None:
         head, key = self._requests[number % len(self._requests)]
-        exchange = _Exchange(self, due=due, intended_at=intended_at, key=key)
+        trace = self._trace.getrandbits(128)
+        exchange = _Exchange(self, due=due, intended_at=intended_at, key=key, trace=trace)
         if self._in_flight >= self._plan.in_flight_max:
             exchange.end(Outcome.SHED)
             return
         self._in_flight += 1
-        trace = self._trace.getrandbits(128)
         ids = f"x-request-id: {trace:032x}\r\ntraceparent: 00-{trace:032x}-{trace >> 64 or 1:016x}-01\r\n\r\n"
         exchange.begin(head + ids.encode(), self._plan.timeout_s)
 
@@ -141,6 +143,7 @@ class _Exchange:
         "_driver",
         "_due",
         "_ended",
+        "_id",
         "_intended_at",
         "_key",
         "_sent_at",
@@ -148,10 +151,11 @@ class _Exchange:
         "_timer",
     )
 
-    def __init__(self, driver: Driver, *, due: float, intended_at: float, key: int) -> None:
+    def __init__(self, driver: Driver, *, due: float, intended_at: float, key: int, trace: int) -> None:
         self._driver = driver
         self._due, self._intended_at, self._key = due, intended_at, key
-        self._sent_at = asyncio.get_running_loop().time()
+        self._id = trace & ID_MASK
+        self._sent_at = time.monotonic()
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -159,7 +163,7 @@ class _Exchange:
 
     def begin(self, request: bytes, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._due + timeout_s, self._time_out)
+        self._timer = loop.call_later(self._due + timeout_s - self._sent_at, self._time_out)
         if connection := self._driver.take():
             self._send(connection, request)
         else:
@@ -202,7 +206,9 @@ class _Exchange:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        latency_s = asyncio.get_running_loop().time() - self._due
+        latency_s = time.monotonic() - self._due
         lateness_s = self._sent_at - self._due
-        sample = RECORD.pack(self._intended_at, latency_s, lateness_s, status, outcome, degraded, self._key)
+        sample = RECORD.pack(
+            self._intended_at, latency_s, lateness_s, status, outcome, degraded, self._key, self._id
+        )
         self._driver.record(sample, was_in_flight=self._timer is not None)

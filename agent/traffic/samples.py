@@ -1,9 +1,11 @@
 """The samples file: one fixed record per finished request, appended by one driver, read by many.
 
-Little-endian.  Header, 16 bytes: magic ``GDTRAF01``, then the record size as u64.  Record, 24 bytes:
-intended departure (f64, seconds since the epoch), latency from there (f32, s), the driver's own
-lateness (f32, s), HTTP status (u16, 0 if none), outcome (u8), degraded (u8), CRC-32 of the key (u32).
-A torn last record is left out.
+Little-endian.  Header, 24 bytes: magic ``GDTRAF02``, the record size as u64, and how far the wall clock
+was ahead of the monotonic one when the driver began (f64, s), so that a clock that is set meanwhile
+changes nothing.  Record, 32 bytes: intended departure (f64, seconds since the epoch), latency from
+there (f32, s), the driver's own lateness (f32, s), HTTP status (u16, 0 if none), outcome (u8),
+degraded (u8), CRC-32 of the key (u32), the low half of the request's id (u64).  A torn last record is
+left out.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "traffic.samples"
-RECORD = struct.Struct("<dffHBBI")
-HEADER = b"GDTRAF01" + RECORD.size.to_bytes(8, "little")
+RECORD = struct.Struct("<dffHBBIQ")
+HEADER = struct.Struct("<8sQd")
 BLOCK = 4096 * RECORD.size
 
 
@@ -50,11 +52,17 @@ class Sample:
     outcome: int
     degraded: int
     key: int
+    id: int
 
     @property
     def completed_at(self) -> float:
         """When the answer, or the failure, was there."""
         return self.intended_at + self.latency_s
+
+
+def header(wall_ahead_s: float) -> bytes:
+    """Return the head of a file whose driver began when the wall clock was that far ahead of the monotonic."""
+    return HEADER.pack(b"GDTRAF02", RECORD.size, wall_ahead_s)
 
 
 def key_of(text: str) -> int:
@@ -66,7 +74,7 @@ def read(path: Path) -> tuple[Sample, ...]:
     """Return every sample, in the order of completion; none if the file is not there yet."""
     try:
         with path.open("rb") as file:
-            return tuple(_parse(file.read()[len(HEADER) :]))
+            return tuple(_parse(file.read()[HEADER.size :]))
     except FileNotFoundError:
         return ()
 
@@ -93,11 +101,11 @@ def _parse(data: bytes) -> Iterator[Sample]:
 
 
 def _blocks_backwards(file: io.BufferedReader) -> Iterator[bytes]:
-    end = file.seek(0, io.SEEK_END) - len(HEADER)
+    end = file.seek(0, io.SEEK_END) - HEADER.size
     end -= end % RECORD.size
     while end > 0:
         begin = max(0, end - BLOCK)
-        file.seek(len(HEADER) + begin)
+        file.seek(HEADER.size + begin)
         yield file.read(end - begin)
         end = begin
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.model import UsageError
 from agent.traffic.plan import Plan
-from agent.traffic.samples import HEADER, RECORD, bins, key_of, percentile, read, window
+from agent.traffic.samples import RECORD, bins, header, key_of, percentile, read, window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ rows = st.lists(
         st.integers(0, 5),
         st.integers(0, 1),
         st.integers(0, 2**32 - 1),
+        st.integers(0, 2**64 - 1),
     ),
     max_size=60,
 )
@@ -38,7 +39,7 @@ def test_a_torn_last_record_is_left_out_and_all_others_are_there(
 ) -> None:
     """A reader never sees half a sample, and never misses a whole one."""
     path = tmp_path / "s"
-    path.write_bytes(HEADER + b"".join(RECORD.pack(*row) for row in rows) + b"x" * torn)
+    path.write_bytes(header(1.7e9) + b"".join(RECORD.pack(*row) for row in rows) + b"x" * torn)
     assert [(s.intended_at, s.latency_s, s.status, s.key) for s in read(path)] == [
         (row[0], row[1], row[3], row[6]) for row in rows
     ]
@@ -52,7 +53,7 @@ def test_a_window_is_what_completed_since(
     """In the order of completion, the file's tail is all that needs reading."""
     path = tmp_path / "s"
     ordered = sorted(rows, key=lambda row: row[0] + row[1])
-    path.write_bytes(HEADER + b"".join(RECORD.pack(*row) for row in ordered))
+    path.write_bytes(header(1.7e9) + b"".join(RECORD.pack(*row) for row in ordered))
     assert len(window(path, since=since)) == sum(row[0] + row[1] >= since for row in rows)
 
 
@@ -63,7 +64,7 @@ def test_every_sample_is_in_exactly_one_bin(
 ) -> None:
     """Bins follow one another without a gap and lose nothing."""
     path = tmp_path / "s"
-    path.write_bytes(HEADER + b"".join(RECORD.pack(*row) for row in rows))
+    path.write_bytes(header(1.7e9) + b"".join(RECORD.pack(*row) for row in rows))
     found = bins(path, width_s)
     assert sum(each.n for each in found) == len(rows)
     assert all(abs(b.at - a.at - width_s) < 1e-3 for a, b in pairwise(found))
