@@ -93,15 +93,16 @@ def partition(
 def refuse(
     *,
     link: str,
+    keep_open: bool = False,
     quantity: int | None = None,
     fraction: float | None = None,
     seed: int | None = None,
     proxy: str | None = None,
     max_duration_s: float = 60.0,
 ) -> dict[str, Json]:
-    """Refuse new connections to *link*, as when nobody listens; open ones go on.
+    """Refuse connections to *link* and reset those that are open, as when the process behind it is gone.
 
-    Args, Returns and Raises as for :func:`delay`.
+    Args, Returns and Raises as for :func:`delay`; *keep_open* leaves open connections alone.
 
     Undo:
         Takes the toxic off the link, which listens again; harmless if it is not there.
@@ -109,7 +110,8 @@ def refuse(
     Dead man:
         The reaper, and the lease that the proxy itself holds.
     """
-    return _inject("refuse", link, {}, 1.0, quantity, fraction, seed, proxy, max_duration_s)
+    fields: dict[str, Json] = {"connections": "kept" if keep_open else "reset"}
+    return _inject("refuse", link, fields, 1.0, quantity, fraction, seed, proxy, max_duration_s)
 
 
 def reset(

@@ -72,6 +72,10 @@ class Link:
         if toxic.kind == "refuse" and self._server:
             self._server.close()
             self._server = None
+            if toxic.fields["connections"] == "reset":
+                toxic.dose.n += len(self.pairs)
+                for pair in list(self.pairs):
+                    pair.abort()
         for pair in list(self.pairs):
             pair.expose(toxic)
 

@@ -61,7 +61,7 @@ class Sample:
 
 
 def header(wall_ahead_s: float) -> bytes:
-    """Return the head of a file whose driver began when the wall clock was that far ahead of the monotonic."""
+    """Return the head of a file whose driver began with the wall clock that far ahead of the monotonic."""
     return HEADER.pack(b"GDTRAF02", RECORD.size, wall_ahead_s)
 
 

@@ -181,12 +181,22 @@ def test_a_partition_is_silent_and_what_was_said_goes_on_afterwards(
         assert connection.recv(9) == b"two"
 
 
-def test_refuse_refuses_and_accepts_again(proxy: Proxy, serve: Callable[..., int]) -> None:
-    """As when nobody listens."""
+@pytest.mark.parametrize("connections", ["reset", "kept"])
+def test_refuse_refuses_and_accepts_again(proxy: Proxy, serve: Callable[..., int], connections: str) -> None:
+    """As when the process behind is gone: nobody listens, and what was open ends too unless kept."""
     where = proxy.link(serve(echo))
-    proxy.poison("refuse")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(where, timeout=5)
+    with socket.create_connection(where, timeout=5) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        proxy.poison("refuse", connections=connections)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(where, timeout=5)
+        if connections == "reset":
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+        else:
+            connection.sendall(b"y")
+            assert connection.recv(1) == b"y"
     proxy.client.delete_toxic("link", "t")
     assert exchange(where, b"x") == b"x"
 

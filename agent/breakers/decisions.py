@@ -1,0 +1,127 @@
+"""What was decided about each call, in the order in which it was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from agent.breakers.streams import Outcome
+
+if TYPE_CHECKING:
+    from agent.breakers.mapping import Mapping
+    from agent.breakers.streams import Arrivals, Calls, Flags, Floats, Ints
+
+
+OTHERS_SHARE = 0.02
+"""Of the calls kept back, so few that look otherwise than aside answers make those ambiguous."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decisions:
+    """One row a call, sorted by ``at``, the moment at which its fate was known to be decided.
+
+    For a call that was ``forwarded`` that is its (first) arrival at the dependency; for any other it is
+    its end, for a call may wait before it is rejected.  ``done`` is when the service had the outcome of
+    a forwarded call: the dependency's answer, or the call's own end where the service gave up sooner.
+    ``good`` is whether that outcome was a success on both sides.  ``call`` is the row in the calls and
+    ``attempts`` how many arrivals belong to it.
+
+    Source:
+        Order by the decision, not by the start of the call: a service may queue calls on a lock.
+    """
+
+    at: Floats
+    done: Floats
+    forwarded: Flags
+    good: Flags
+    attempts: Ints
+    call: Ints
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def where(self, chosen: Flags | Ints) -> Self:
+        """Return the rows that *chosen* picks, still in order."""
+        return type(self)(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
+
+
+def decide(calls: Calls, arrivals: Arrivals, mapping: Mapping) -> Decisions:
+    """Return the decisions about *calls*, in order."""
+    n = len(calls)
+    mine = mapping.call >= 0
+    call = mapping.call[mine]
+    attempts = np.bincount(call, minlength=n)
+    first, last = np.full(n, np.inf), np.full(n, -np.inf)
+    np.minimum.at(first, call, arrivals.at[mine])
+    np.maximum.at(last, call, arrivals.ended[mine])
+    answered = np.bincount(call, weights=arrivals.good[mine], minlength=n) > 0
+    forwarded = attempts > 0
+    at = np.where(forwarded, first, calls.ended)
+    order = np.lexsort((calls.ended, at))
+    return Decisions(
+        at=at[order],
+        done=np.where(forwarded, np.minimum(last, calls.ended), calls.ended)[order],
+        forwarded=forwarded[order],
+        good=(forwarded & answered & succeeded(calls))[order],
+        attempts=attempts[order],
+        call=order,
+    )
+
+
+def succeeded(calls: Calls) -> Flags:
+    """Return which calls came out well: answered, not as a failure, and not in a degraded form."""
+    answered: Flags = (calls.outcome == Outcome.OK) | (
+        (calls.outcome == Outcome.STATUS) & (calls.status < 500)
+    )
+    return answered & ~calls.degraded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the service does while nothing is wrong.
+
+    ``aside_share`` is the share of calls that it answers without asking the dependency (caches,
+    validation); ``aside_kinds`` is how those look, and ``n`` how many calls this is known from.
+    ``ambiguous`` says that they look like rejections do, so that a single one proves nothing.
+    """
+
+    n: int
+    aside_share: float
+    aside_kinds: frozenset[int]
+    ambiguous: bool
+
+
+def kinds(calls: Calls) -> Ints:
+    """Return one number a call for how its answer looked: outcome, status and degraded."""
+    return (calls.outcome * 1000 + calls.status) * 2 + calls.degraded
+
+
+def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
+    """Learn from the decisions before *until*, when the first fault began.
+
+    A kind of answer counts as given aside when the baseline has it without an arrival.  It is
+    ambiguous when later on hardly anything else is kept from the dependency either.
+    """
+    kind = kinds(calls)[decisions.call]
+    calm = decisions.at < until
+    aside = calm & ~decisions.forwarded
+    found = frozenset(np.unique(kind[aside]).tolist())
+    later = kind[~calm & ~decisions.forwarded]
+    others = int((~np.isin(later, list(found))).sum()) if found else len(later)
+    n = int(calm.sum())
+    return Baseline(
+        n=n,
+        aside_share=float(aside.sum() / n) if n else 0.0,
+        aside_kinds=found,
+        ambiguous=bool(found) and others <= OTHERS_SHARE * len(later),
+    )
+
+
+def without_aside(calls: Calls, decisions: Decisions, baseline: Baseline) -> Decisions:
+    """Return *decisions* without the calls that never came before the breaker, where they can be told."""
+    if not baseline.aside_kinds or baseline.ambiguous:
+        return decisions
+    aside = np.isin(kinds(calls)[decisions.call], list(baseline.aside_kinds)) & ~decisions.forwarded
+    return decisions.where(~aside)

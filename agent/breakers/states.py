@@ -1,0 +1,226 @@
+"""From decisions to a sequence of states, each transition with the bracket it must lie in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.breakers.decisions import Baseline, Decisions
+
+FALSE_OPENS = 1e-3
+"""How many openings may be seen by chance in a whole recording, at most."""
+ADMITTED_IN_A_ROW = 5
+"""So many admitted after a good trial, with no rejection among them, make the breaker closed."""
+ASIDE_HARDLY = 0.005
+"""A row of aside answers less likely than this is not one."""
+ROW_MAX = 200
+
+
+class State(StrEnum):
+    """What a breaker does with calls: lets them through, keeps them back, or tries some."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of state, not before ``after`` and not after ``before`` (monotonic seconds)."""
+
+    was: State
+    to: State
+    after: float
+    before: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """The decisions from row ``first`` up to row ``end`` (exclusive), taken in one state.
+
+    ``trials`` are the rows of a half-open stretch that were let through, in order.
+    """
+
+    state: State
+    first: int
+    end: int
+    trials: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """The states of one breaker over a recording: n stretches and the n - 1 transitions between them."""
+
+    stretches: tuple[Stretch, ...]
+    transitions: tuple[Transition, ...]
+
+    @property
+    def sequence(self) -> tuple[State, ...]:
+        """The states in order."""
+        return tuple(each.state for each in self.stretches)
+
+    def of(self, state: State) -> tuple[Stretch, ...]:
+        """Return the stretches in *state*."""
+        return tuple(each for each in self.stretches if each.state is state)
+
+
+def follow(decisions: Decisions, baseline: Baseline) -> Course:
+    """Return the course of the one breaker behind *decisions*; O(n)."""
+    return _Machine(decisions, baseline).course()
+
+
+def rejected_in_a_row(baseline: Baseline, n: int) -> int:
+    """Return how many calls in a row must be kept back before that is no chance any more.
+
+    Source:
+        A row of k aside answers has the chance p**k at each of n calls; p is the upper 95 % bound
+        (Clopper-Pearson, the one-sided bound 1 - 0.05**(1/n) when none was seen).
+    """
+    share = aside_bound(baseline)
+    return min(ROW_MAX, max(2, math.ceil(math.log(FALSE_OPENS / max(n, 1)) / math.log(share))))
+
+
+def aside_bound(baseline: Baseline) -> float:
+    """Return the upper bound of the share of calls that are answered aside and look like rejections."""
+    if not baseline.ambiguous:
+        return min(0.05, 1 - 0.05 ** (1 / baseline.n)) if baseline.n else 0.05
+    spread = math.sqrt(baseline.aside_share * (1 - baseline.aside_share) / max(baseline.n, 1))
+    return min(0.95, baseline.aside_share + 2 * spread)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A half-open stretch while it is read."""
+
+    first: int
+    rows: list[int] = field(default_factory=list)
+    first_good: float = math.inf
+    first_failed: float = math.inf
+    last_done: float = -math.inf
+    keeps_others_back: bool = False
+    admitted: int = 0
+    admitted_from: int = -1
+    kept_back: int = 0
+    kept_back_at: float = -math.inf
+    rejected: int = 0
+    rejected_from: int = -1
+
+
+class _Machine:
+    """Reads decisions one by one; each state has one method."""
+
+    def __init__(self, decisions: Decisions, baseline: Baseline) -> None:
+        self._at = decisions.at.tolist()
+        self._done = decisions.done.tolist()
+        self._forwarded = decisions.forwarded.tolist()
+        self._good = decisions.good.tolist()
+        self._in_a_row = rejected_in_a_row(baseline, len(self._at))
+        hardly = math.log(ASIDE_HARDLY) / math.log(aside_bound(baseline))
+        self._sure = max(1, math.ceil(hardly)) if baseline.ambiguous else 1
+        self._stretches: list[Stretch] = []
+        self._transitions: list[Transition] = []
+        self._state = State.CLOSED
+        self._first = 0
+        self._last_admitted = self._last_rejected = -1
+        self._rejected = 0
+        self._trial = _Trial(first=-1)
+
+    def course(self) -> Course:
+        """Read everything."""
+        read = {State.CLOSED: self._closed, State.OPEN: self._open, State.HALF_OPEN: self._half_open}
+        for row, forwarded in enumerate(self._forwarded):
+            read[self._state](row, forwarded)
+        self._leave(len(self._at))
+        return Course(stretches=tuple(self._stretches), transitions=tuple(self._transitions))
+
+    def _closed(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
+        if forwarded:
+            self._last_admitted, self._rejected = row, 0
+            return
+        self._rejected += 1
+        if self._rejected < self._in_a_row:
+            return
+        began = row - self._rejected + 1
+        self._last_rejected = row
+        if began == 0:  # it was open before the recording began
+            self._state = State.OPEN
+        else:
+            sure = min(row, began + self._sure - 1)
+            self._go(State.OPEN, began, self._at[self._last_admitted], self._at[sure])
+
+    def _open(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
+        if not forwarded:
+            self._last_rejected = row
+            return
+        sure = max(0, self._last_rejected - self._sure + 1)
+        self._trial = _Trial(first=row)
+        self._go(State.HALF_OPEN, row, self._at[sure], self._at[row])
+        self._half_open(row, forwarded)
+
+    def _half_open(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
+        if forwarded:
+            self._try(row)
+        else:
+            self._keep_back(row)
+
+    def _try(self, row: int) -> None:
+        trial, at = self._trial, self._at[row]
+        trial.rows.append(row)
+        trial.rejected = trial.kept_back = 0
+        self._last_admitted = row
+        if at >= trial.first_good:
+            trial.admitted += 1
+            if trial.admitted == 1:
+                trial.admitted_from = row
+        if self._good[row]:
+            trial.first_good = min(trial.first_good, self._done[row])
+        else:
+            trial.first_failed = min(trial.first_failed, self._done[row])
+        trial.last_done = max(trial.last_done, self._done[row])
+        if trial.admitted >= ADMITTED_IN_A_ROW:
+            self._close(trial)
+
+    def _close(self, trial: _Trial) -> None:
+        began = trial.admitted_from
+        after = max(trial.first_good, trial.kept_back_at)
+        trial.rows = [each for each in trial.rows if each < began]
+        self._rejected = 0
+        self._go(State.CLOSED, began, after, self._at[began])
+
+    def _keep_back(self, row: int) -> None:
+        trial, at = self._trial, self._at[row]
+        self._last_rejected = row
+        decided = at >= min(trial.first_good, trial.first_failed)
+        trial.keeps_others_back |= not decided
+        trial.kept_back += 1
+        if trial.kept_back >= self._sure:
+            trial.admitted, trial.kept_back_at = 0, at
+        if not decided or not self._has_failed(trial, at):
+            return
+        trial.rejected += 1
+        if trial.rejected == 1:
+            trial.rejected_from = row
+        if trial.rejected >= (self._in_a_row if at >= trial.first_good else self._sure):
+            began = trial.rejected_from
+            last = self._at[trial.rows[-1]]
+            after = max(last, min(trial.first_failed, trial.last_done, self._at[began]))
+            self._go(State.OPEN, began, after, self._at[min(row, began + self._sure - 1)])
+
+    def _has_failed(self, trial: _Trial, at: float) -> bool:
+        """Whether a rejection now says that the trial is over; others may just not be tried."""
+        if trial.keeps_others_back or at >= trial.first_good:
+            return at >= trial.last_done
+        return at >= trial.first_failed
+
+    def _go(self, to: State, row: int, after: float, before: float) -> None:
+        self._leave(row)
+        self._transitions.append(Transition(was=self._state, to=to, after=after, before=before))
+        self._state = to
+
+    def _leave(self, row: int) -> None:
+        trials = tuple(self._trial.rows) if self._state is State.HALF_OPEN else ()
+        self._stretches.append(Stretch(state=self._state, first=self._first, end=row, trials=trials))
+        self._first = row

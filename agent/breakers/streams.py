@@ -1,0 +1,104 @@
+"""The two streams, as columns: a client's calls at the entry, arrivals at the dependency.
+
+All times are seconds of one monotonic clock.  Rows may come in any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+type Flags = NDArray[np.bool_]
+type Ids = NDArray[np.uint64]
+
+
+class Outcome(IntEnum):
+    """How a call ended for the client; the numbers are those of the traffic's samples."""
+
+    OK = 0
+    STATUS = 1
+    TIMEOUT = 2
+    REFUSED = 3
+    BROKEN = 4
+    SHED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calls:
+    """What the client saw, one row a call.
+
+    ``key`` is what the call was about (the CRC-32 of a shard's or tenant's name), ``id`` the low half
+    of the id it sent along, 0 if none.  Calls that were never sent are left out before.
+    """
+
+    begun: Floats
+    ended: Floats
+    outcome: Ints
+    status: Ints
+    degraded: Flags
+    key: Ints
+    id: Ids
+
+    def __len__(self) -> int:
+        return len(self.begun)
+
+    def where(self, chosen: Flags | Ints) -> Self:
+        """Return the rows that *chosen* picks."""
+        return type(self)(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arrivals:
+    """What reached the dependency, one row a request, as its link saw it.
+
+    ``ended`` is when its answer, or its connection's end, was there; ``status`` is 0 without an answer;
+    ``source`` numbers the peers that the requests came from (a replica each, where they differ).
+    """
+
+    at: Floats
+    ended: Floats
+    status: Ints
+    source: Ints
+    id: Ids
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def where(self, chosen: Flags | Ints) -> Self:
+        """Return the rows that *chosen* picks."""
+        return type(self)(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
+
+    @property
+    def good(self) -> Flags:
+        """Whether the dependency answered, and not with a failure of its own."""
+        return (self.status > 0) & (self.status < 500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultWindow:
+    """One fault on the dependency's link, from when it was confirmed in until it was confirmed out."""
+
+    kind: str
+    began: float
+    ended: float
+
+
+def columns(kind: type[Calls | Arrivals], rows: Mapping[str, object]) -> Calls | Arrivals:
+    """Return *rows* (a sequence for each column) with each column of the right type."""
+    types = {"begun": "f8", "ended": "f8", "at": "f8", "degraded": "?", "id": "u8"}
+    return kind(
+        **{
+            name: np.asarray(rows[name], dtype=types.get(name, "i8"))
+            for name in (f.name for f in fields(kind))
+        }
+    )
