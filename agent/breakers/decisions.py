@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from agent.breakers.streams import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.breakers.mapping import Mapping
-    from agent.breakers.streams import Arrivals, Calls, Flags, Floats, Ints
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Ints
 
 
 OTHERS_SHARE = 0.02
@@ -23,16 +25,17 @@ class Decisions:
     """One row a call, sorted by ``at``, the moment at which its fate was known to be decided.
 
     For a call that was ``forwarded`` that is its (first) arrival at the dependency; for any other it is
-    its end, for a call may wait before it is rejected.  ``done`` is when the service had the outcome of
-    a forwarded call: the dependency's answer, or the call's own end where the service gave up sooner.
-    ``good`` is whether that outcome was a success on both sides.  ``call`` is the row in the calls and
-    ``attempts`` how many arrivals belong to it.
+    its end, for a call may wait before it is rejected.  ``begun`` is when the client sent it, and ``done``
+    when the service had the outcome of a forwarded call: the dependency's answer, or the call's own end
+    where the service gave up sooner.  ``good`` is whether that outcome was a success on both sides.
+    ``call`` is the row in the calls and ``attempts`` how many arrivals belong to it.
 
     Source:
         Order by the decision, not by the start of the call: a service may queue calls on a lock.
     """
 
     at: Floats
+    begun: Floats
     done: Floats
     forwarded: Flags
     good: Flags
@@ -62,6 +65,7 @@ def decide(calls: Calls, arrivals: Arrivals, mapping: Mapping) -> Decisions:
     order = np.lexsort((calls.ended, at))
     return Decisions(
         at=at[order],
+        begun=calls.begun[order],
         done=np.where(forwarded, np.minimum(last, calls.ended), calls.ended)[order],
         forwarded=forwarded[order],
         good=(forwarded & answered & succeeded(calls))[order],
@@ -117,6 +121,43 @@ def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
         aside_kinds=found,
         ambiguous=bool(found) and others <= OTHERS_SHARE * len(later),
     )
+
+
+BLIND = ("refuse",)
+"""Kinds of fault under which nothing arrives, whatever the breaker does."""
+
+
+def reveal(
+    calls: Calls, decisions: Decisions, baseline: Baseline, faults: Sequence[FaultWindow]
+) -> tuple[Decisions, bool]:
+    """Tell by their answers which calls were let through while nothing could arrive.
+
+    What was kept back in sight of the link shows how a rejection looks, and what failed there how a
+    failure looks.  Where both look alike, or no rejection was in sight, the blind decisions are left out.
+
+    Returns:
+        The decisions, and whether those under blind faults can be told.
+    """
+    blind = within(decisions.at, [fault for fault in faults if fault.kind in BLIND])
+    if not blind.any():
+        return decisions, True
+    kind = kinds(calls)[decisions.call]
+    sighted = ~blind & within(decisions.at, faults)
+    aside = np.isin(kind, list(baseline.aside_kinds))
+    rejected = np.unique(kind[sighted & ~decisions.forwarded & ~aside])
+    failed = np.unique(kind[sighted & decisions.forwarded & ~decisions.good])
+    if len(rejected) == 0 or np.isin(rejected, failed).any():
+        return decisions.where(~blind), False
+    through = blind & ~np.isin(kind, rejected) & ~aside
+    return replace(decisions, forwarded=decisions.forwarded | through), True
+
+
+def within(at: Floats, faults: Sequence[FaultWindow]) -> Flags:
+    """Return which of the moments *at* lie in one of *faults*."""
+    inside = np.zeros(len(at), bool)
+    for fault in faults:
+        inside |= (at >= fault.began) & (at <= fault.ended)
+    return inside
 
 
 def without_aside(calls: Calls, decisions: Decisions, baseline: Baseline) -> Decisions:

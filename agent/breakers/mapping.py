@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from agent.breakers.streams import Arrivals, Calls, Ints
 
 BY_ID_SHARE = 0.8
 """Ids are trusted when at least this share of the arrivals carries the id of a call."""
 CLOCK_ERROR_S = 0.002
+CLOSE_S = 0.002
+"""Two calls that end so close to each other may be mistaken for one another."""
+CANDIDATES_MAX = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,8 +42,8 @@ def match(calls: Calls, arrivals: Arrivals) -> Mapping:
     """Map by the id that the service passed on, or else by time.
 
     Source:
-        Without ids: the maximum matching of points to intervals by earliest deadline (Glover 1967,
-        convex bipartite graphs).  O((n + m) log n).
+        Without ids: greedy matching by earliest deadline (Glover 1967, convex bipartite graphs), with
+        the arrival's end as the earliest end of its call.  O((n + m) log n) for a bounded concurrency.
     """
     by_id = _by_id(calls, arrivals)
     if len(arrivals) == 0 or (by_id >= 0).mean() >= BY_ID_SHARE:
@@ -57,22 +62,53 @@ def _by_id(calls: Calls, arrivals: Arrivals) -> Ints:
 
 
 def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
-    """Give each arrival the open call that ends first and has none yet."""
+    """Give each arrival the call that encloses it most closely at its end and has none yet.
+
+    A service answers its caller when it has, or gives up, its own answer: so the call ends just after.
+    What is left (the service went on after its caller had gone) takes any open call that ends first.
+    """
     call_of = np.full(len(arrivals), -1)
+    order = np.argsort(calls.ended, kind="stable")
+    begun, ended = calls.begun[order].tolist(), calls.ended[order].tolist()
+    at, until = arrivals.at.tolist(), arrivals.ended.tolist()
+    taken = [False] * len(order)
+    first = doubtful = 0
+    left = []
+    for arrival in np.argsort(arrivals.ended, kind="stable").tolist():
+        while first < len(order) and (taken[first] or ended[first] < until[arrival] - CLOCK_ERROR_S):
+            first += 1
+        fitting = _fitting(taken, begun, first, at[arrival] + CLOCK_ERROR_S)
+        call = next(fitting, None)
+        if call is None:
+            left.append(arrival)
+            continue
+        other = next(fitting, None)
+        doubtful += other is not None and ended[other] - ended[call] < CLOSE_S
+        taken[call] = True
+        call_of[arrival] = order[call]
+    _open_calls(call_of, left, calls, arrivals)
+    return call_of, doubtful
+
+
+def _fitting(taken: Sequence[bool], begun: Sequence[float], first: int, latest: float) -> Iterator[int]:
+    """Yield the calls from *first* on, in the order of their ends, that had begun by *latest*."""
+    for call in range(first, min(first + CANDIDATES_MAX, len(begun))):
+        if not taken[call] and begun[call] <= latest:
+            yield call
+
+
+def _open_calls(call_of: Ints, left: Sequence[int], calls: Calls, arrivals: Arrivals) -> None:
+    """Give each arrival that is *left* the open call without one that ends first."""
+    free = np.setdiff1d(np.arange(len(calls)), call_of)
+    order = free[np.argsort(calls.begun[free], kind="stable")].tolist()
     waiting: list[tuple[float, int]] = []
-    order = np.argsort(calls.begun, kind="stable").tolist()
-    begun, ended = calls.begun.tolist(), calls.ended.tolist()
-    at = arrivals.at.tolist()
-    following = doubtful = 0
-    for arrival in np.argsort(arrivals.at, kind="stable").tolist():
-        now = at[arrival]
-        while following < len(order) and begun[order[following]] <= now + CLOCK_ERROR_S:
-            call = order[following]
-            heapq.heappush(waiting, (ended[call], call))
+    following = 0
+    for arrival in sorted(left, key=arrivals.at.__getitem__):
+        now = arrivals.at[arrival]
+        while following < len(order) and calls.begun[order[following]] <= now + CLOCK_ERROR_S:
+            heapq.heappush(waiting, (calls.ended[order[following]], order[following]))
             following += 1
         while waiting and waiting[0][0] < now - CLOCK_ERROR_S:
             heapq.heappop(waiting)
         if waiting:
-            doubtful += len(waiting) > 1
             call_of[arrival] = heapq.heappop(waiting)[1]
-    return call_of, doubtful

@@ -224,7 +224,8 @@ class _Simulation:
         took = min(latency, world.timeout_s)
         good = latency < world.timeout_s and status == 200
         done = arrived + took + NETWORK_S
-        self._note_arrival(replica, number, arrived, arrived + latency, status if latency < 3600 else 0)
+        answered = status if latency < world.timeout_s else 0  # given up: the connection is closed
+        self._note_arrival(replica, number, arrived, arrived + took, answered)
 
         def finish(at: float) -> None:
             breaker.finished(at, good=good, generation=generation)

@@ -17,6 +17,8 @@ ADMITTED_IN_A_ROW = 5
 ASIDE_HARDLY = 0.005
 """A row of aside answers less likely than this is not one."""
 ROW_MAX = 200
+ON_THE_WAY_S = 0.02
+"""From the decision in the service to the arrival at the link, at most."""
 
 
 class State(StrEnum):
@@ -114,6 +116,7 @@ class _Machine:
 
     def __init__(self, decisions: Decisions, baseline: Baseline) -> None:
         self._at = decisions.at.tolist()
+        self._begun = decisions.begun.tolist()
         self._done = decisions.done.tolist()
         self._forwarded = decisions.forwarded.tolist()
         self._good = decisions.good.tolist()
@@ -155,10 +158,17 @@ class _Machine:
         if not forwarded:
             self._last_rejected = row
             return
+        if self._was_let_in_before(row):
+            return
         sure = max(0, self._last_rejected - self._sure + 1)
         self._trial = _Trial(first=row)
         self._go(State.HALF_OPEN, row, self._at[sure], self._at[row])
         self._half_open(row, forwarded)
+
+    def _was_let_in_before(self, row: int) -> bool:
+        """Whether the call may have been let in just before it opened: it arrives a little later."""
+        opened = self._transitions[-1].before if self._transitions else -math.inf
+        return bool(self._begun[row] <= opened and self._at[row] <= opened + ON_THE_WAY_S)
 
     def _half_open(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
         if forwarded:

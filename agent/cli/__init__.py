@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from agent.cli import looking, mending, playing, serving
+from agent.cli import breaking, looking, mending, playing, serving
 
 app = typer.Typer(
     name="gameday",
@@ -36,6 +36,13 @@ for command, example in (
     (serving.proxy, "proxy --link db=127.0.0.1:5433->127.0.0.1:5432"),
 ):
     app.command(epilog=f"Example: gameday {example}")(command)
+breaker = typer.Typer(help="What a circuit breaker really does, seen from outside.", no_args_is_help=True)
+app.add_typer(breaker, name="breaker")
+breaker.command(
+    name="test",
+    epilog="Example: gameday breaker test --entry http://127.0.0.1:8080/ "
+    "--listen 127.0.0.1:9001 --upstream 127.0.0.1:9000",
+)(breaking.breaker_test)
 app.add_typer(sandbox, name="sandbox")
 for command, example in (
     (serving.up, "sandbox up --detach"),

@@ -36,7 +36,7 @@ def before_experiment_control(
     url: str,
     rate_rps: float,
     arrivals: str = "clock",
-    keys: Sequence[str] | int | None = None,
+    keys: Sequence[str] | str | int | None = None,
     timeout_s: float = 5.0,
     headers: dict[str, str] | None = None,
     warm_up_s: float = 0.0,
@@ -50,7 +50,7 @@ def before_experiment_control(
         url: ``http://host:port/path``; ``{key}`` in it takes the values of *keys* in turn.
         rate_rps: Requests a second, whatever the answers do.
         arrivals: ``clock`` (exact spacing) or ``poisson``.
-        keys: A list, or a number n for the keys 0 to n-1.
+        keys: A list, a text with commas, or a number n for the keys 0 to n-1.
         timeout_s: A request without an answer by then has failed.
         headers: Further request headers.
         warm_up_s: Seconds of traffic before the first look, so that its window is full.
@@ -65,7 +65,7 @@ def before_experiment_control(
         url=url,
         rate_rps=rate_rps,
         arrivals=arrivals,
-        keys=tuple(map(str, range(keys) if isinstance(keys, int) else keys or ())),
+        keys=keys_of(keys),
         timeout_s=timeout_s,
         headers=tuple((headers or {}).items()),
         seed=seed,
@@ -74,6 +74,13 @@ def before_experiment_control(
     _start(plan, run.folder)
     _await_answers(run.folder / FILE)
     time.sleep(warm_up_s)
+
+
+def keys_of(keys: Sequence[str] | str | int | None) -> tuple[str, ...]:
+    """Return the keys that are meant by a list, a text with commas, or how many there are."""
+    if isinstance(keys, str):
+        keys = [key.strip() for key in keys.split(",") if key.strip()]
+    return tuple(map(str, range(keys) if isinstance(keys, int) else keys or ()))
 
 
 def after_experiment_control(**_: Any) -> None:

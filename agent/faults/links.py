@@ -117,6 +117,7 @@ def refuse(
 def reset(
     *,
     link: str,
+    on: str = "connect",
     toxicity: float = 1.0,
     quantity: int | None = None,
     fraction: float | None = None,
@@ -124,9 +125,9 @@ def reset(
     proxy: str | None = None,
     max_duration_s: float = 60.0,
 ) -> dict[str, Json]:
-    """Reset connections of *link*, open ones at once and new ones as they come.
+    """Reset connections of *link*, old and new: at once, or each with its next request.
 
-    Args, Returns and Raises as for :func:`delay`.
+    Args, Returns and Raises as for :func:`delay`; *on* is ``connect`` (at once) or ``request``.
 
     Undo:
         Takes the toxic off the link; harmless if it is not there.
@@ -134,7 +135,8 @@ def reset(
     Dead man:
         The reaper, and the lease that the proxy itself holds.
     """
-    return _inject("reset", link, {}, toxicity, quantity, fraction, seed, proxy, max_duration_s)
+    fields: dict[str, Json] = {"on": on}
+    return _inject("reset", link, fields, toxicity, quantity, fraction, seed, proxy, max_duration_s)
 
 
 def throttle(

@@ -67,6 +67,7 @@ class Links:
             Route(toxic, self._delete_toxic, methods=["DELETE"]),
             Route(toxic + "/renew", self._renew, methods=["POST"]),
             Route("/arrivals", self._arrivals),
+            Route("/links/{link}/open", self._open_requests),
         ]
 
     async def _health(self, _: Request) -> Response:
@@ -130,7 +131,10 @@ class Links:
         except ValueError:
             raise UsageError("since and limit are whole numbers") from None
         entries = self.arrivals.since(since, max(1, min(limit, ARRIVALS_MAX)))
-        return JSONResponse({"arrivals": entries})
+        return JSONResponse({"arrivals": entries, "seq": self.arrivals.seq})
+
+    async def _open_requests(self, request: Request) -> Response:
+        return JSONResponse({"open": self._link(request).open_requests()})
 
     def _link(self, request: Request) -> Link:
         name = request.path_params["link"]

@@ -43,6 +43,11 @@ class Arrivals:
         if len(self._fresh) >= BLOCK_MAX:
             self._encode()
 
+    @property
+    def seq(self) -> int:
+        """The number of the last entry, 0 before the first."""
+        return self._seq + len(self._fresh)
+
     def since(self, seq: int, limit: int) -> list[dict[str, Any]]:
         """Return up to *limit* entries after *seq*, oldest first."""
         self._encode()

@@ -88,6 +88,15 @@ class ProxyClient:
         found: list[dict[str, Any]] = self._call("GET", f"/arrivals?since={since}&limit={limit}")["arrivals"]
         return found
 
+    def last_seq(self) -> int:
+        """Return the number of the last arrival so far."""
+        return int(self._call("GET", "/arrivals?limit=1")["seq"])
+
+    def open_requests(self, link: str) -> list[dict[str, Any]]:
+        """Return the requests on *link* that have no answer yet, as arrivals without a ``seq``."""
+        found: list[dict[str, Any]] = self._call("GET", f"/links/{quote(link, safe='')}/open")["open"]
+        return found
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         connection = self._connection()
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}

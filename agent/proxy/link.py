@@ -103,6 +103,10 @@ class Link:
     def _lapse(self, toxic: str) -> None:
         self._loop.create_task(self.remove(toxic))
 
+    def open_requests(self) -> list[dict[str, Any]]:
+        """Return the requests that have no answer yet, as the arrival log will have them."""
+        return [entry for pair in self.pairs for entry in pair.open_requests()]
+
     def to_json(self) -> dict[str, Any]:
         """Return what the API shows."""
         host, port = self.upstream
@@ -160,6 +164,9 @@ class Pair(asyncio.Protocol):
             self._up.write(data)
             return
         pieces = self._requests.feed(data)
+        if any(toxic.kind == "reset" for toxic in self._mine):
+            self._reset_requested(pieces)
+            return
         if self._waiting or self._link.fails_requests:
             self._waiting.extend(pieces)
             self._pass_on()
@@ -277,8 +284,25 @@ class Pair(asyncio.Protocol):
             self._waiting.clear()
             self._down.write_eof()
 
+    def _reset_requested(self, pieces: list[Piece]) -> None:
+        """Note what was asked, and reset instead of carrying it."""
+        for piece in pieces:
+            if piece.head is not None:
+                self._begin(piece.head)
+        for toxic in self._mine:
+            toxic.dose.n += toxic.kind == "reset"
+        self.abort()
+
     def _begin(self, head: Head) -> None:
         self._open.append((head, time.time(), time.monotonic()))
+
+    def open_requests(self) -> list[dict[str, Any]]:
+        """Return what was asked here and not answered yet."""
+        now, link = time.monotonic(), self._link.name
+        return [
+            _request(0, link, self._peer, head, at, monotonic_at, now - monotonic_at, None, None, self._ids)
+            for head, at, monotonic_at in self._open
+        ]
 
     def _complete(self, status: int) -> None:
         if self._open:
@@ -300,7 +324,7 @@ class Pair(asyncio.Protocol):
         if toxic.kind == "fail_requests" or not toxic.hits():
             return
         self._mine.append(toxic)
-        if toxic.kind == "reset":
+        if toxic.kind == "reset" and toxic.fields["on"] == "connect":
             toxic.dose.n += 1
             self._loop.call_soon(self.abort)
         elif toxic.kind == "partition":

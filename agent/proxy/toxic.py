@@ -13,7 +13,7 @@ KINDS: dict[str, dict[str, float | str | None]] = {
     "delay": {"latency_ms": None, "jitter_ms": 0.0, "direction": "both"},
     "partition": {"direction": "both"},
     "refuse": {"connections": "reset"},
-    "reset": {},
+    "reset": {"on": "connect"},
     "throttle": {"bytes_per_s": None, "direction": "both"},
     "fail_requests": {"status": 503.0, "path": "*", "header": "", "value": "*"},
 }
@@ -142,6 +142,8 @@ def _fields(kind: str, values: dict[str, Any]) -> dict[str, Any]:
             fields[name] = _number(values, name, default, low=0.0, high=1e12)
     if fields.get("direction", "both") not in DIRECTIONS:
         raise UsageError(f"direction is one of {', '.join(sorted(DIRECTIONS))}, not {fields['direction']!r}")
+    if fields.get("on", "connect") not in ("connect", "request"):
+        raise UsageError(f"on is connect or request, not {fields['on']!r}")
     if fields.get("connections", "kept") not in ("kept", "reset"):
         raise UsageError(f"connections are kept or reset, not {fields['connections']!r}")
     if kind == "throttle" and fields["bytes_per_s"] < 1:

@@ -214,6 +214,19 @@ def test_reset_breaks_what_is_open_and_what_comes(proxy: Proxy, serve: Callable[
         exchange(where, b"x")
 
 
+def test_a_reset_with_the_request_is_seen_in_the_log(proxy: Proxy, serve: Callable[..., int]) -> None:
+    """The connection is accepted, the request is noted without an answer, and then comes the RST."""
+    where = proxy.link(serve(echo))
+    proxy.poison("reset", on="request")
+    with socket.create_connection(where, timeout=5) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    asked = [each for each in proxy.client.arrivals() if each["kind"] == "request"]
+    assert [(each["path"], each["status"]) for each in asked] == [("/x", None)]
+    assert proxy.client.delete_toxic("link", "t")["dose"]["n"] == 1
+
+
 def test_throttle_lets_so_many_bytes_a_second_through(proxy: Proxy, serve: Callable[..., int]) -> None:
     """20 kB at 40 kB/s take half a second."""
     where = proxy.link(serve(echo))

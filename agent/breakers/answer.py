@@ -1,0 +1,97 @@
+"""The plain answer: one paragraph that somebody who knows breakers would say after looking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from agent.breakers.estimate import Property, Status
+from agent.breakers.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.breakers.view import View
+
+
+def plain_answer(view: View, properties: Mapping[str, Property]) -> str:
+    """Return what the breaker does, in one paragraph."""
+    if len(view.arrivals) == 0:
+        return "No request came over the link: nothing can be said about a breaker."
+    if State.OPEN not in view.course.sequence:
+        return _never_opened(view, properties["failures_to_open"])
+    parts = [_opening(properties), _staying(properties), _trying(properties), _closing(properties)]
+    return "It " + ", ".join(part for part in parts if part) + "."
+
+
+def _never_opened(view: View, opening: Property) -> str:
+    if not view.faults:
+        return "No fault was put in, so the breaker had no reason to open."
+    kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults))
+    return f"It never opened ({kinds}): {opening.why}."
+
+
+def _opening(properties: Mapping[str, Property]) -> str:
+    count, time = properties["failures_to_open"], properties["time_to_open_s"]
+    if count.estimate is None:
+        return "was seen open"
+    said = f"opens after {span(count)} failures"
+    if not count.more.get("constant"):
+        said = f"opens after a varying number of failures ({span(count)})"
+    return said + (f" within {seconds(time.high)}" if time.high is not None else "")
+
+
+def _staying(properties: Mapping[str, Property]) -> str:
+    wait = properties["time_to_half_open_s"]
+    if wait.estimate is None:
+        return "then was not seen to try again"
+    pattern = {"growing": ", longer each time", "varying": ", not always the same", "by kind": ""}
+    if wait.more["pattern"] == "constant":
+        return f"stays open {seconds(wait.estimate)}"
+    if isinstance(by_kind := wait.more["by_kind"], dict) and by_kind:
+        return "stays open " + _each_kind({kind: seconds(sum(each) / 2) for kind, each in by_kind.items()})
+    return f"stays open {seconds(wait.low)} to {seconds(wait.high)}{pattern[str(wait.more['pattern'])]}"
+
+
+def _each_kind(times: Mapping[str, str]) -> str:
+    """Say the usual time, and which kinds of fault have another."""
+    usual = Counter(times.values()).most_common(1)[0][0]
+    others = [f"{time} under {kind}" for kind, time in times.items() if time != usual]
+    return f"{usual} ({', '.join(others)})" if others else usual
+
+
+def _trying(properties: Mapping[str, Property]) -> str:
+    budget = properties["half_open_budget"]
+    if budget.low is None:
+        return ""
+    calls = "1 call" if budget.low == 1 else f"{budget.low:.0f} calls"
+    if budget.estimate is None:
+        return f"then lets at least {calls} through"
+    at_once = "" if budget.low == 1 else " at once"
+    stampede = ": half-open stampede" if budget.status is Status.FAIL else ""
+    waits = " while others wait for it" if budget.more.get("family") == "queue" else ""
+    return f"then lets {calls} through{at_once}{waits}{stampede}"
+
+
+def _closing(properties: Mapping[str, Property]) -> str:
+    closing, relapses = properties["time_to_close_s"], properties["relapses"]
+    if closing.status is Status.FAIL:
+        return "and does not close again while it is watched"
+    if closing.high is None:
+        return ""
+    again = f" (and opens again {relapses.estimate:.0f} times after that)" if relapses.estimate else ""
+    return f"and is closed at most {seconds(closing.high)} after the fault is over{again}"
+
+
+def span(each: Property) -> str:
+    """Return a count or its range."""
+    if each.low is None or each.high is None or each.low == each.high:
+        return f"{each.estimate:.0f}"
+    return f"{each.low:.0f} to {each.high:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration as people say it."""
+    if value is None:
+        return "an unknown time"
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"

@@ -1,0 +1,113 @@
+"""Numbers with what they are worth: an estimate, its interval, its n, and whether that is enough."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.breakers.streams import Floats
+
+CONFIDENCE = 0.95
+
+
+class Status(StrEnum):
+    """Whether a property is as it should be; never a pass without a sample that could have failed."""
+
+    PASS = "pass"  # noqa: S105  # no password
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property:
+    """One measured property.
+
+    ``low`` and ``high`` enclose the truth with 95 % confidence, or for certain where they come from
+    brackets; ``high`` is None where nothing bounds it (never seen to happen).  ``n`` is how many
+    observations it rests on, ``why`` says in one sentence what was seen or what it would take.
+    """
+
+    unit: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    status: Status
+    why: str
+    more: Mapping[str, object] = field(default_factory=dict)
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share, one-sided where none or all hit.
+
+    Source:
+        Clopper and Pearson 1934; for 0 of n the bound is 1 - 0.05**(1/n).
+    """
+    from scipy.special import betaincinv  # noqa: PLC0415  # 50 ms, and only analyses need it
+
+    if n == 0:
+        return 0.0, 1.0
+    tail = 1 - CONFIDENCE if hits in (0, n) else (1 - CONFIDENCE) / 2
+    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
+    return low, high
+
+
+def quantile_interval(ordered: Floats, share: float) -> tuple[float, float, float | None]:
+    """Return the quantile of sorted values and its 95 % interval by order statistics.
+
+    The upper end is None where n is too small to bound it (n < 59 for a p95, n < 299 for a p99).
+
+    Source:
+        David and Nagaraja, Order Statistics, section 7.1 (distribution-free intervals).
+    """
+    from scipy.special import bdtr  # noqa: PLC0415
+
+    n = len(ordered)
+    ranks = np.arange(n + 1)
+    below = bdtr(ranks, n, share)
+    tail = (1 - CONFIDENCE) / 2
+    low = max(0, int(np.searchsorted(below, tail, side="right")) - 1)
+    one_sided = 1 - share**n >= CONFIDENCE
+    high = int(np.searchsorted(below, 1 - tail, side="left")) + 1
+    estimate = float(ordered[max(0, math.ceil(share * n) - 1)])
+    if high <= n - 1:
+        return estimate, float(ordered[low]), float(ordered[high])
+    return estimate, float(ordered[low]), float(ordered[-1]) if one_sided else None
+
+
+def mean_interval(values: Floats) -> tuple[float, float, float]:
+    """Return a mean and its 95 % interval (normal; n is large where this is used)."""
+    mean = float(np.mean(values))
+    spread = 1.96 * float(np.std(values)) / math.sqrt(max(1, len(values)))
+    return mean, mean - spread, mean + spread
+
+
+def common(brackets: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """Return the intersection of *brackets*, which holds the one value behind them all; None if empty."""
+    low, high = max(b[0] for b in brackets), min(b[1] for b in brackets)
+    return (low, high) if low <= high else None
+
+
+def mostly_common(brackets: Sequence[tuple[float, float]], share: float = 0.9) -> tuple[float, float] | None:
+    """Return what the most brackets have in common, if that are at least *share* of them; O(n log n)."""
+    ends = sorted([(low, 0) for low, _ in brackets] + [(high, 1) for _, high in brackets])
+    depth = best = 0
+    found = (0.0, 0.0)
+    for place, (at, closes) in enumerate(ends):
+        depth += -1 if closes else 1
+        if depth > best:
+            best, found = depth, (at, ends[place + 1][0])
+    return found if best and best >= share * len(brackets) else None
+
+
+def median_bracket(brackets: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the median of the lower and of the upper ends."""
+    return float(np.median([b[0] for b in brackets])), float(np.median([b[1] for b in brackets]))

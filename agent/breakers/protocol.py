@@ -1,0 +1,95 @@
+"""How long to keep a fault in, or to wait after it: decided from what the recording shows so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.breakers import trials
+from agent.breakers.decisions import BLIND
+from agent.breakers.states import State
+
+if TYPE_CHECKING:
+    from agent.breakers.view import View
+
+KINDS = ("error", "hang", "slow", "refuse", "reset", "not-found")
+"""The kinds of fault, in the order in which they are played: what hangs tells the service's patience,
+which the slow ones need to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The limits of a test.  Times are seconds.
+
+    ``patience_s`` is how long a fault stays in that does not open the breaker, ``fault_max_s`` how long
+    one that does, ``recover_max_s`` how long a recovery is waited for; ``trials`` is how many trials are
+    awaited under each fault, and ``settle_s`` how long a recovered breaker is watched for a relapse.
+    """
+
+    baseline_s: float = 10.0
+    baseline_calls: int = 100
+    patience_s: float = 6.0
+    fault_max_s: float = 60.0
+    recover_max_s: float = 60.0
+    settle_s: float = 2.0
+    trials: int = 2
+
+    def longest_s(self, kinds: int) -> float:
+        """The longest a test of so many kinds of fault can take."""
+        return self.baseline_s * 3 + kinds * (self.fault_max_s + self.recover_max_s)
+
+    def usual_s(self, kinds: int, open_s: float) -> float:
+        """What it takes with a breaker that stays open for *open_s*."""
+        return self.baseline_s + kinds * (1.0 + (self.trials + 1.5) * open_s + self.settle_s)
+
+
+def baseline_is_enough(view: View, pace: Pace, lasted_s: float) -> bool:
+    """Whether the calm before the first fault is known well enough."""
+    return lasted_s >= pace.baseline_s and len(view.calls) >= pace.baseline_calls
+
+
+def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
+    """Whether a fault that *began* then has shown what it can show."""
+    if not view.sees_refusals and view.faults[-1].kind in BLIND:
+        return now - began >= (pace.trials + 0.5) * open_time_s(view)
+    opened = [step for step in view.course.transitions if step.to is State.OPEN and step.before >= began]
+    if not opened:
+        return now - began >= pace.patience_s and not _is_open(view)
+    tried = [wait for wait in trials.waits(view) if wait.tried.before >= began]
+    reopened = len(opened) > pace.trials
+    return (len(tried) >= pace.trials and reopened) or now - began >= pace.fault_max_s
+
+
+def recovery_is_enough(view: View, pace: Pace, since: float, now: float) -> bool:
+    """Whether the breaker has closed and stayed so since *since*, or is given up."""
+    if now - since >= pace.recover_max_s:
+        return True
+    if not is_closed(view):
+        return False
+    closed_at = max((step.before for step in view.course.transitions), default=since)
+    return now - max(closed_at, since) >= pace.settle_s + 0.5 * open_time_s(view)
+
+
+def is_closed(view: View) -> bool:
+    """Whether the breaker lets everybody through at the end of the recording."""
+    return view.course.sequence[-1] is State.CLOSED
+
+
+def _is_open(view: View) -> bool:
+    return view.course.sequence[-1] is State.OPEN
+
+
+def open_time_s(view: View, unknown: float = 1.0) -> float:
+    """The longest time it was surely seen to stay open, *unknown* if it never was."""
+    return max((wait.low for wait in trials.proper_waits(view)), default=unknown)
+
+
+def patience_of_service_s(view: View, unknown: float = 0.5) -> float:
+    """How long the service waits for a dependency that hangs; *unknown* until that was seen."""
+    rows = view.asked.forwarded & ~view.asked.good & view.in_fault
+    hung = [fault for fault in view.faults if fault.kind == "hang"]
+    if not hung or not rows.any():
+        return unknown
+    inside = rows & (view.asked.at >= hung[0].began) & (view.asked.at <= hung[-1].ended)
+    took = (view.asked.done - view.asked.at)[inside]
+    return float(sorted(took)[len(took) // 2]) if len(took) else unknown

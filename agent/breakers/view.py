@@ -1,0 +1,122 @@
+"""One breaker's recording with everything inferred so far: what properties and findings look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.breakers.decisions import decide, learn, reveal, succeeded, within, without_aside
+from agent.breakers.mapping import match
+from agent.breakers.states import Course, State, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.breakers.decisions import Baseline, Decisions
+    from agent.breakers.mapping import Mapping
+    from agent.breakers.states import Stretch, Transition
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The calls and arrivals of one key, their mapping, the decisions and the course of states.
+
+    ``asked`` are the decisions the breaker was asked for, ``decisions`` include aside answers.
+    ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.
+    """
+
+    calls: Calls
+    arrivals: Arrivals
+    faults: tuple[FaultWindow, ...]
+    mapping: Mapping
+    decisions: Decisions
+    asked: Decisions
+    baseline: Baseline
+    sees_refusals: bool
+    course: Course
+
+    # the course
+
+    @cached_property
+    def steps(self) -> tuple[tuple[Stretch, Stretch, Transition], ...]:
+        """Each transition with the stretch before and after it."""
+        course = self.course
+        return tuple(zip(course.stretches, course.stretches[1:], course.transitions, strict=False))
+
+    def steps_of(self, was: State, to: State) -> tuple[tuple[Stretch, Stretch, Transition], ...]:
+        """Return the transitions from *was* to *to*."""
+        return tuple(step for step in self.steps if step[2].was is was and step[2].to is to)
+
+    def fault_at(self, at: float) -> FaultWindow | None:
+        """Return the fault that was in at the moment *at*."""
+        return next((fault for fault in self.faults if fault.began <= at <= fault.ended), None)
+
+    def phase_at(self, at: float) -> str:
+        """Name the phase: ``baseline``, the fault's kind, or the kind and ``recovery``."""
+        phase = BASELINE
+        for fault in self.faults:
+            if at >= fault.began:
+                phase = fault.kind if at <= fault.ended else f"{fault.kind} recovery"
+        return phase
+
+    # rows of `asked`
+
+    @cached_property
+    def latency_s(self) -> Floats:
+        """How long each decided call took for the client."""
+        return (self.calls.ended - self.calls.begun)[self.asked.call]
+
+    @cached_property
+    def well(self) -> Flags:
+        """Which decided calls came out well for the client."""
+        return succeeded(self.calls)[self.asked.call]
+
+    @cached_property
+    def degraded(self) -> Flags:
+        """Which decided calls were answered in a degraded form."""
+        return self.calls.degraded[self.asked.call]
+
+    def rows(self, state: State) -> Flags:
+        """Return which decisions were taken in *state*."""
+        chosen = np.zeros(len(self.asked), bool)
+        for stretch in self.course.of(state):
+            chosen[stretch.first : stretch.end] = True
+        return chosen
+
+    @cached_property
+    def in_fault(self) -> Flags:
+        """Which decisions fell into a fault."""
+        return within(self.asked.at, self.faults)
+
+    @cached_property
+    def calm(self) -> Flags:
+        """Which decisions came before the first fault."""
+        first = min((fault.began for fault in self.faults), default=np.inf)
+        return self.asked.at < first
+
+
+def view(calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow]) -> View:
+    """Infer the course of the one breaker between *calls* and *arrivals*."""
+    mapping = match(calls, arrivals)
+    decisions = decide(calls, arrivals, mapping)
+    first = min((fault.began for fault in faults), default=np.inf)
+    baseline = learn(calls, decisions, until=first)
+    told, sees_refusals = reveal(calls, decisions, baseline, faults)
+    asked = without_aside(calls, told, baseline)
+    return View(
+        calls=calls,
+        arrivals=arrivals,
+        faults=tuple(faults),
+        mapping=mapping,
+        decisions=decisions,
+        asked=asked,
+        baseline=baseline,
+        sees_refusals=sees_refusals,
+        course=follow(asked, baseline),
+    )

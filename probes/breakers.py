@@ -1,0 +1,102 @@
+"""What is known about a circuit breaker in this run, once ``agent.faults.breakers`` has exercised it.
+
+Before that, and while it goes on, a breaker has broken no promise, and each predicate holds; afterwards
+each answers from the evidence, and says so where that is too little.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from agent.breakers import expect as expectations
+from agent.breakers.estimate import Status
+from agent.model import NoEvidence, UsageError
+from agent.safety.context import current_run
+
+RESULT = "breaker.json"
+NONE = "none"
+
+
+def complaints(*, expect: str = "") -> str:
+    """Return what is wrong with the breaker, as a text: failed expectations and findings, or ``none``.
+
+    Args:
+        expect: A YAML or JSON file of expectations (property -> min, max; tolerated_findings).
+
+    Raises:
+        UsageError: The file cannot be read, or names what there is not.
+    """
+    wanted = _file(Path(expect)) if expect else {}
+    answer = _answer()
+    if answer is None:
+        return NONE
+    found = expectations.complaints(wanted, answer["properties"], answer["findings"])
+    return "; ".join(found) or NONE
+
+
+def opens_within(*, s: float) -> bool:
+    """Whether it opens within *s* seconds of each fault.
+
+    Raises:
+        NoEvidence: It was exercised, and that did not show it either way; so do all below.
+    """
+    return _at_most("time_to_open_s", s)
+
+
+def closes_within(*, s: float) -> bool:
+    """Whether it is closed again within *s* seconds of each fault's end."""
+    return _at_most("time_to_close_s", s)
+
+
+def fails_fast(*, p99_ms: float) -> bool:
+    """Whether 99 of 100 rejected calls take at most *p99_ms*."""
+    return _at_most("fail_fast_p99_ms", p99_ms)
+
+
+def leaks_at_most(*, share: float) -> bool:
+    """Whether it lets through at most *share* (0 to 1) of the calls while it is open."""
+    return _at_most("leak_share", share)
+
+
+def half_open_budget_at_most(*, calls: int) -> bool:
+    """Whether it tries at most so many calls at once while half-open."""
+    return _at_most("half_open_budget", calls)
+
+
+def amplifies_at_most(*, requests: float) -> bool:
+    """Whether at most so many requests reach the dependency for a call that is let through under a fault."""
+    return _at_most("retry_amplification", requests)
+
+
+def _at_most(name: str, limit: float) -> bool:
+    answer = _answer()
+    if answer is None:
+        return True
+    (found,) = expectations.check({name: {"max": limit}}, answer["properties"])
+    if answer["properties"][name]["status"] == Status.FAIL and answer["properties"][name]["estimate"] is None:
+        return False
+    if found.status is Status.INCONCLUSIVE:
+        raise NoEvidence(found.why)
+    return found.status is Status.PASS
+
+
+def _answer() -> dict[str, Any] | None:
+    path = current_run().folder / RESULT
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: expectations are property: {{max: number}}, not {type(found).__name__}")
+    return found
