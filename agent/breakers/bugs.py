@@ -172,16 +172,19 @@ def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     enough = max(STUCK_S, STUCK_WAITS * wait) if wait is not None else 2 * STUCK_S
     for fault in view.faults:
         following = min((f.began for f in view.faults if f.began > fault.ended), default=np.inf)
-        rows = (view.asked.at > fault.ended) & (view.asked.at < following)
-        if not rows.any() or view.asked.forwarded[rows].any():
+        span = view.between(fault.ended, following)
+        n = span.stop - span.start
+        if n == 0 or view.asked.forwarded[span].any():
             continue
-        lasted = float(view.asked.at[rows].max() - fault.ended)
+        lasted = float(view.asked.at[span.stop - 1] - fault.ended)
         if lasted >= enough:
+            rows = np.zeros(len(view.asked), bool)
+            rows[span] = True
             return _evidence(
                 view,
                 rows,
-                f"for {lasted:.1f} s after the {fault.kind} was over, none of {int(rows.sum())} calls was "
-                "let through, not even a trial",
+                f"for {lasted:.1f} s after the {fault.kind} was over, none of {n} calls was let through, "
+                "not even a trial",
             )
     return None
 
@@ -192,11 +195,10 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
     if wait.more.get("pattern") == "constant" or wait.n < 2:
         return None
     found, since_late, later = trials.waits(view), [], 0
-    asked = view.asked
     for each in found:
-        since, until = each.opened.before, each.tried.before
-        late = asked.done[asked.forwarded & ~asked.good & (asked.done > since) & (asked.done < until)]
-        last = float(late.max()) if len(late) else None
+        failed = view.failed_done
+        place = int(np.searchsorted(failed, each.tried.before, "left"))
+        last = float(failed[place - 1]) if place and failed[place - 1] > each.opened.before else None
         later += last is not None
         start = (last - 3 * GUARD_S, last + 3 * GUARD_S) if last else (each.opened.after, each.opened.before)
         since_late.append((each.tried.after - start[1], each.tried.before - start[0]))
@@ -237,14 +239,20 @@ def late_success_closes(view: View, properties: Mapping[str, Property]) -> Evide
     if wait.low is None or wait.n < 2:
         return None
     asked = view.asked
+    good = asked.forwarded & asked.good
+    longest = float((asked.done - asked.at)[good].max(initial=0.0))
     for each in trials.waits(view):
-        before = asked.forwarded & asked.good & (asked.at <= each.opened.before)
-        late = before & (asked.done > each.opened.before)
-        late &= (asked.done >= each.tried.after - GUARD_S) & (asked.done <= each.tried.before + GUARD_S)
-        if each.high < 0.8 * wait.low and late.any():
+        if each.high >= 0.8 * wait.low:
+            continue
+        span = view.between(each.opened.before - longest, each.opened.before)
+        done = asked.done[span]
+        near = (done >= each.tried.after - GUARD_S) & (done <= each.tried.before + GUARD_S)
+        rows = np.zeros(len(asked), bool)
+        rows[span] = good[span] & (done > each.opened.before) & near
+        if rows.any():
             return _evidence(
                 view,
-                late,
+                rows,
                 f"it let calls through {each.high:.2f} s after it opened and not after {wait.low:.1f} s, "
                 "right after a call from before had succeeded",
             )

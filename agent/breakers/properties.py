@@ -78,14 +78,13 @@ def _openings(view: View) -> list[tuple[Stretch, Stretch, Transition]]:
 
 
 def _failures_before(view: View, step: Transition) -> tuple[float, float]:
-    asked = view.asked
-    known = asked.forwarded & (asked.done <= step.before + GUARD_S)
-    good = asked.done[known & asked.good]
-    since = float(good.max()) if len(good) else -math.inf
-    failed = np.sort(asked.done[known & ~asked.good & (asked.done > since)])
-    by_end = len(failed)
-    by_start = int((failed <= step.after - GUARD_S).sum())
-    return float(min(by_start + 1, by_end)), float(by_end)
+    latest = step.before + GUARD_S
+    good, failed = view.good_done, view.failed_done
+    last_good = int(np.searchsorted(good, latest, "right"))
+    since = int(np.searchsorted(failed, good[last_good - 1], "right")) if last_good else 0
+    by_end = int(np.searchsorted(failed, latest, "right")) - since
+    by_start = int(np.searchsorted(failed, step.after - GUARD_S, "right")) - since
+    return float(min(max(by_start, 0) + 1, by_end)), float(by_end)
 
 
 def _never_opened(view: View, unit: str) -> Property:

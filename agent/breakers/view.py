@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -54,16 +55,22 @@ class View:
         return tuple(step for step in self.steps if step[2].was is was and step[2].to is to)
 
     def fault_at(self, at: float) -> FaultWindow | None:
-        """Return the fault that was in at the moment *at*."""
-        return next((fault for fault in self.faults if fault.began <= at <= fault.ended), None)
+        """Return the fault that was in at the moment *at*; faults are in order and do not overlap."""
+        place = bisect_right(self.faults, at, key=lambda fault: fault.began) - 1
+        return self.faults[place] if place >= 0 and at <= self.faults[place].ended else None
 
     def phase_at(self, at: float) -> str:
         """Name the phase: ``baseline``, the fault's kind, or the kind and ``recovery``."""
-        phase = BASELINE
-        for fault in self.faults:
-            if at >= fault.began:
-                phase = fault.kind if at <= fault.ended else f"{fault.kind} recovery"
-        return phase
+        place = bisect_right(self.faults, at, key=lambda fault: fault.began) - 1
+        if place < 0:
+            return BASELINE
+        fault = self.faults[place]
+        return fault.kind if at <= fault.ended else f"{fault.kind} recovery"
+
+    def between(self, since: float, until: float) -> slice:
+        """Return the rows of the decisions taken after *since* and before *until*."""
+        at = self.asked.at
+        return slice(int(np.searchsorted(at, since, "right")), int(np.searchsorted(at, until, "left")))
 
     # rows of `asked`
 
@@ -90,6 +97,16 @@ class View:
         return chosen
 
     @cached_property
+    def good_done(self) -> Floats:
+        """When calls that were let through came out well, sorted."""
+        return np.sort(self.asked.done[self.asked.forwarded & self.asked.good])
+
+    @cached_property
+    def failed_done(self) -> Floats:
+        """When calls that were let through failed, sorted."""
+        return np.sort(self.asked.done[self.asked.forwarded & ~self.asked.good])
+
+    @cached_property
     def in_fault(self) -> Flags:
         """Which decisions fell into a fault."""
         return within(self.asked.at, self.faults)
@@ -112,7 +129,7 @@ def view(calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow]) -> Vie
     return View(
         calls=calls,
         arrivals=arrivals,
-        faults=tuple(faults),
+        faults=tuple(sorted(faults, key=lambda fault: fault.began)),
         mapping=mapping,
         decisions=decisions,
         asked=asked,
