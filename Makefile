@@ -33,7 +33,7 @@ demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
 	@$(BIN)/gameday demo
 
 test: $(STAMP) ## Everything that needs neither root nor extra servers
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not root and not chromium and not quiet" $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not root and not chromium and not quiet and not targets" $(ARGS)
 	@$(BIN)/python -m pytest -n 2 -m quiet $(ARGS)
 
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)

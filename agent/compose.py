@@ -132,7 +132,7 @@ class Agent:
         samples = folder / "traffic.samples"
         traffic = bins(samples, TRAFFIC_BIN_S) if samples.exists() else ()
         secrets = experiment.secret_values(self.environ)
-        return _blacked_out(record.with_(traffic=traffic), secrets)
+        return _blacked_out(record.with_(traffic=traffic, breaker=_breaker(folder)), secrets)
 
 
 def open_agent(settings: Settings) -> Agent:
@@ -144,6 +144,15 @@ def open_agent(settings: Settings) -> Agent:
     store = Store(settings.home)
     recover(store)
     return Agent(settings=settings, store=store, environ=_with_sandbox(settings))
+
+
+def _breaker(folder: Path) -> dict[str, Any] | None:
+    """Return what an exercise of a breaker left in the run's folder."""
+    path = folder / "breaker.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _with_sandbox(settings: Settings) -> dict[str, str]:

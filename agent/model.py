@@ -257,7 +257,8 @@ class RunRecord:
     """Everything a run leaves behind: what the judge reads and what the report shows.
 
     ``definition`` is the experiment as it was run, with secrets redacted.  ``looks`` are the
-    watch's; ``activities`` are Chaos Toolkit's.  ``window`` (in ``watch``) and the other allowances
+    watch's; ``activities`` are Chaos Toolkit's.  ``breaker`` is what an exercise of one found out
+    (docs/breakers.md).  ``window`` (in ``watch``) and the other allowances
     stand in ``definition["extensions"]``.
     """
 
@@ -277,6 +278,7 @@ class RunRecord:
     marks: tuple[Mark, ...] = ()
     traffic: tuple[TrafficBin, ...] = ()
     definition: Mapping[str, Any] = field(default_factory=dict)
+    breaker: dict[str, Any] | None = None
     host: str = ""
     agent_version: str = ""
     report: str | None = None

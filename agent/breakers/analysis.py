@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from agent.breakers.streams import Arrivals, Calls, FaultWindow
 
 SCHEMA = "gameday/breaker/1"
+RASTER_MAX = 30_000
+"""So many moments are kept for a picture; of more, every second, third ... one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,23 @@ def to_json(streams: Sequence[Stream], *, wall_ahead_s: float) -> dict[str, Any]
             "arrivals": len(whole.view.arrivals),
             "aside_share": whole.view.baseline.aside_share,
         },
+        "raster": _raster(whole.view, wall_ahead_s),
     }
+
+
+def _raster(view: View, wall_ahead_s: float) -> dict[str, list[float]]:
+    """Return when what happened, in wall seconds: each decision of a call, each arrival by how it ended."""
+    asked, all_ = view.asked, view.decisions
+    lanes = {
+        "let_through_well": asked.at[asked.forwarded & asked.good],
+        "let_through_failed": asked.at[asked.forwarded & ~asked.good],
+        "kept_back": asked.at[~asked.forwarded],
+        "aside": all_.at[~np.isin(all_.call, asked.call)],
+        "answered_well": view.arrivals.at[view.arrivals.good],
+        "answered_badly": view.arrivals.at[~view.arrivals.good],
+    }
+    thin = math.ceil(sum(map(len, lanes.values())) / RASTER_MAX) or 1
+    return {name: np.round(np.sort(at)[::thin] + wall_ahead_s, 3).tolist() for name, at in lanes.items()}
 
 
 def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:

@@ -26,8 +26,8 @@ class Decisions:
 
     For a call that was ``forwarded`` that is its (first) arrival at the dependency; for any other it is
     its end, for a call may wait before it is rejected.  ``begun`` is when the client sent it, and ``done``
-    when the service had the outcome of a forwarded call: the dependency's answer, or the call's own end
-    where the service gave up sooner.  ``good`` is whether that outcome was a success on both sides.
+    when the service had the outcome of a forwarded call: it answers then, and where the client went away
+    before that, the dependency's answer tells.  ``good`` is whether that outcome was a success on both sides.
     ``call`` is the row in the calls and ``attempts`` how many arrivals belong to it.
 
     Source:
@@ -66,7 +66,7 @@ def decide(calls: Calls, arrivals: Arrivals, mapping: Mapping) -> Decisions:
     return Decisions(
         at=at[order],
         begun=calls.begun[order],
-        done=np.where(forwarded, np.minimum(last, calls.ended), calls.ended)[order],
+        done=np.where(forwarded & (calls.outcome == Outcome.TIMEOUT), last, calls.ended)[order],
         forwarded=forwarded[order],
         good=(forwarded & answered & succeeded(calls))[order],
         attempts=attempts[order],
