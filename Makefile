@@ -11,7 +11,7 @@ PYTHON  ?= $(shell for p in python3.14 python3.13 python3.12 python3 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root check format bench lock screenshot clean
+.PHONY: help install demo test test-root test-breakers check format bench lock screenshot clean
 
 help: ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(STAMP) ## Everything that needs neither root nor extra servers
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)
 	@sh tests/root/packages.sh
 	@$(BIN)/python -m pytest -m "root or chromium" $(ARGS)
+
+test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m targets $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SHOWN_MAX = 20
 STUCK_WAITS = 3.0
 STUCK_S = 5.0
+LONG_S = 5.0
+"""A call that is held so long by a dependency that hangs has no timeout worth the name."""
+SOME_CALLS = 10
 SURE, LIKELY = "high", "medium"
 
 
@@ -100,39 +103,37 @@ def errors_not_counted(view: View, _: Mapping[str, Property]) -> Evidence | None
 
 
 def no_timeout(view: View, _: Mapping[str, Property]) -> Evidence | None:
-    """A hanging dependency holds callers until they give up themselves."""
-    rows = _under(view, "hang") & view.asked.forwarded
-    outcome = view.calls.outcome[view.asked.call]
-    given_up = rows & (outcome == Outcome.TIMEOUT)
-    if rows.sum() < ENOUGH_FAILURES or given_up.sum() < 0.9 * rows.sum():
-        return None
-    longest = float(view.latency_s[given_up].max())
-    return _evidence(
-        view,
-        given_up,
-        f"{int(given_up.sum())} of {int(rows.sum())} calls to a hanging dependency were still "
-        f"unanswered when the client gave up after {longest:.1f} s",
-    )
+    """A hanging dependency holds its callers for as long as it hangs."""
+    for fault in view.faults:
+        if fault.kind != "hang":
+            continue
+        span = view.between(fault.began, fault.ended - LONG_S)
+        rows = np.zeros(len(view.asked), bool)
+        rows[span] = view.asked.forwarded[span]
+        if rows.sum() >= SOME_CALLS and (view.asked.done[rows] >= fault.ended - GUARD_S).all():
+            return _evidence(
+                view,
+                rows,
+                f"{int(rows.sum())} calls to a hanging dependency were still unanswered after {LONG_S:g} s "
+                "and more, and ended when it did not hang any longer",
+            )
+    return None
 
 
 def serialises_calls(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Guards calls with a lock, so that each waits for the one before."""
-    arrivals = view.arrivals.where(within(view.arrivals.at, [f for f in view.faults if f.kind == "hang"]))
-    if len(arrivals) < 3:
-        return None
-    order = np.argsort(arrivals.at)
-    at, ended = arrivals.at[order], arrivals.ended[order]
-    if (at[1:] < ended[:-1] - GUARD_S).any():
+    rows = _under(view, "hang") & view.asked.forwarded
+    at, done = view.asked.at[rows], view.asked.done[rows]
+    if len(at) < 3 or (at[1:] < done[:-1] - GUARD_S).any():
         return None
     calls = view.calls
     busy = [
         int(((calls.begun < end) & (calls.ended > begin)).sum())
-        for begin, end in zip(at, ended, strict=True)
+        for begin, end in zip(at, done, strict=True)
         if end - begin > 10 * GUARD_S
     ]
     if len(busy) < 3 or min(busy) < 4:
         return None
-    rows = _under(view, "hang")
     return _evidence(
         view,
         rows,
@@ -156,10 +157,12 @@ def half_open_stampede(view: View, properties: Mapping[str, Property]) -> Eviden
     )
 
 
-def half_open_waiters(view: View, _: Mapping[str, Property]) -> Evidence | None:
+def half_open_waiters(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Makes others wait for the trial instead of rejecting them."""
     seen = trials.held(view)
     waited = sum(each.waited for each in seen)
+    if serialises_calls(view, properties):
+        return None  # which explains it
     if not seen or trials.family(seen) != "queue" or waited < 3:
         return None
     longest = max(each.ended - each.began for each in seen)
@@ -191,23 +194,35 @@ def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
 
 def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Starts its open time anew with each failure that comes in late."""
-    wait = properties["time_to_half_open_s"]
-    if wait.more.get("pattern") == "constant" or wait.n < 2:
+    if trials.is_gradual(view) or open_time_from_call_start(view, properties):
+        return None  # either moves the open time in its own way
+    plain: list[tuple[float, float]] = []
+    moved: list[tuple[trials.Wait, float]] = []
+    for each in trials.proper_waits(view):
+        place = int(np.searchsorted(view.failed_done, each.tried.before, "left"))
+        last = float(view.failed_done[place - 1]) if place else -np.inf
+        if last > each.opened.before + GUARD_S:
+            moved.append((each, last))
+        else:
+            plain.append(each.bracket)
+    usual = mostly_common(plain, 0.8) if plain else None
+    if usual is None:
+        usual = mostly_common([(w.tried.after - at, w.tried.before - at) for w, at in moved], 0.8)
+    if usual is None:
         return None
-    found, since_late, later = trials.waits(view), [], 0
-    for each in found:
-        failed = view.failed_done
-        place = int(np.searchsorted(failed, each.tried.before, "left"))
-        last = float(failed[place - 1]) if place and failed[place - 1] > each.opened.before else None
-        later += last is not None
-        start = (last - 3 * GUARD_S, last + 3 * GUARD_S) if last else (each.opened.after, each.opened.before)
-        since_late.append((each.tried.after - start[1], each.tried.before - start[0]))
-    fits = mostly_common(since_late, 0.8) if len(since_late) > 1 else None
-    if not later or fits is None or mostly_common([each.bracket for each in found], 0.8):
+    longer = [
+        (wait, at)
+        for wait, at in moved
+        if wait.low > usual[1] + 2 * GUARD_S
+        and wait.tried.after - at - 3 * GUARD_S <= usual[1]
+        and wait.tried.before - at + 3 * GUARD_S >= usual[0]
+    ]
+    if not longer:
         return None
     return Evidence(
-        says=f"{later} times failures came in after it had opened, and each time it stayed open "
-        f"{fits[0]:.1f} s from the last of them, up to {max(each.high for each in found):.1f} s in all"
+        says=f"{len(longer)} times failures came in after it had opened, and it stayed open "
+        f"{sum(usual) / 2:.1f} s from the last of them, up to {max(w.high for w, _ in longer):.1f} s in all",
+        confidence=SURE if len(longer) > 1 else LIKELY,
     )
 
 
@@ -221,7 +236,12 @@ def relapses_on_late_failures(view: View, _: Mapping[str, Property]) -> Evidence
         span = slice(before.first, before.end)
         admitted = asked.forwarded[span]
         failed = admitted & ~asked.good[span]
-        if admitted.sum() and not failed.any():
+        late = view.failed_done[
+            np.searchsorted(view.failed_done, asked.at[before.first]) : np.searchsorted(
+                view.failed_done, opened.before + GUARD_S
+            )
+        ]
+        if admitted.sum() and not failed.any() and len(late):
             rows = np.zeros(len(asked), bool)
             rows[span] = admitted
             return _evidence(
@@ -259,8 +279,10 @@ def late_success_closes(view: View, properties: Mapping[str, Property]) -> Evide
     return None
 
 
-def open_time_from_call_start(view: View, _: Mapping[str, Property]) -> Evidence | None:
+def open_time_from_call_start(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Counts its open time from the start of the failed call, not from its failure."""
+    if rejections_wait(view, properties):
+        return None  # callers wait for something else too, so their end does not tell the failure's
     waits = {kind: _waits_under(view, kind) for kind in ("error", "hang")}
     hung = view.latency_s[_under(view, "hang") & view.asked.forwarded & ~view.asked.good]
     if not waits["error"] or len(waits["hang"]) < 1 or len(hung) == 0:

@@ -26,8 +26,7 @@ class Decisions:
 
     For a call that was ``forwarded`` that is its (first) arrival at the dependency; for any other it is
     its end, for a call may wait before it is rejected.  ``begun`` is when the client sent it, and ``done``
-    when the service had the outcome of a forwarded call: it answers then, and where the client went away
-    before that, the dependency's answer tells.  ``good`` is whether that outcome was a success on both sides.
+    when the service had the outcome of a forwarded call.  ``good`` is whether that outcome was a success on both sides.
     ``call`` is the row in the calls and ``attempts`` how many arrivals belong to it.
 
     Source:
@@ -60,18 +59,30 @@ def decide(calls: Calls, arrivals: Arrivals, mapping: Mapping) -> Decisions:
     np.minimum.at(first, call, arrivals.at[mine])
     np.maximum.at(last, call, arrivals.ended[mine])
     answered = np.bincount(call, weights=arrivals.good[mine], minlength=n) > 0
+    failed_there = np.bincount(call, weights=(arrivals.status > 0)[mine], minlength=n) > 0
     forwarded = attempts > 0
     at = np.where(forwarded, first, calls.ended)
     order = np.lexsort((calls.ended, at))
     return Decisions(
         at=at[order],
         begun=calls.begun[order],
-        done=np.where(forwarded & (calls.outcome == Outcome.TIMEOUT), last, calls.ended)[order],
+        done=np.where(_known_by_arrival(calls, failed_there & ~answered, forwarded), last, calls.ended)[
+            order
+        ],
         forwarded=forwarded[order],
         good=(forwarded & answered & succeeded(calls))[order],
         attempts=attempts[order],
         call=order,
     )
+
+
+def _known_by_arrival(calls: Calls, failed: Flags, forwarded: Flags) -> Flags:
+    """Return for which calls the arrival's end, not the call's, tells when the service had the outcome.
+
+    After a success it answers at once; after a failure it may try again, and a client may go away first.
+    """
+    known: Flags = forwarded & (failed | (calls.outcome == Outcome.TIMEOUT))
+    return known
 
 
 def succeeded(calls: Calls) -> Flags:

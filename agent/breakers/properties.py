@@ -179,18 +179,16 @@ def half_open_budget(view: View) -> Property:
     most = max(each.admitted for each in telling)
     family = trials.family(telling)
     bounded = family != "admit"
+    crowds = sum(each.admitted > BUDGET_LIMIT for each in telling)
+    enough = bounded and crowds == 0
     return Property(
         unit="calls",
         estimate=float(most),
         low=float(most),
         high=float(most) if bounded else None,
         n=len(telling),
-        status=Status.PASS
-        if most <= BUDGET_LIMIT and bounded
-        else Status.FAIL
-        if most > BUDGET_LIMIT
-        else Status.INCONCLUSIVE,
-        why=trials.FAMILIES[family],
+        status=Status.FAIL if crowds > 1 else Status.PASS if enough else Status.INCONCLUSIVE,
+        why=trials.FAMILIES[family] + ("; a crowd was seen only once" if crowds == 1 else ""),
         more={"family": family, "each": [(each.admitted, each.offered) for each in telling]},
     )
 
@@ -327,8 +325,8 @@ def degraded_share(view: View) -> Property:
 
 
 def retry_amplification(view: View) -> Property:
-    """How many requests reach the dependency for each call that is let through, under faults."""
-    rows = (view.asked.attempts > 0) & view.in_fault
+    """How many requests reach the dependency for each call that is let through and fails."""
+    rows = (view.asked.attempts > 0) & view.in_fault & ~view.asked.good
     attempts = view.asked.attempts[rows]
     if len(attempts) == 0:
         return Property(

@@ -21,6 +21,7 @@ CROWD = 5
 EARLY = 0.25
 """A trial after less than this share of the longest wait so far was no trial but a leak."""
 QUEUED_SHARE = 0.5
+MIXED = 5
 ADMITS = 0.25
 """Whoever keeps back at most this share of those who come keeps nobody back on purpose: the rest came
 when the trial was over already."""
@@ -130,6 +131,24 @@ def grows(view: View) -> bool:
             rises += one.high < two.low
             falls += two.high < one.low
     return rises > 0 and rises > 3 * falls
+
+
+def is_gradual(view: View) -> bool:
+    """Whether some calls were let in and some kept back for a while after a trial had succeeded.
+
+    So does a machine that has no three states: it lets in a share that grows.
+    """
+    asked = view.asked
+    for stretch in view.course.of(State.HALF_OPEN):
+        span = slice(stretch.first, stretch.end)
+        good = asked.done[span][asked.forwarded[span] & asked.good[span]]
+        if len(good) == 0:
+            continue
+        after = asked.at[span] > good.min()
+        let_in = int((after & asked.forwarded[span]).sum())
+        if min(let_in, int(after.sum()) - let_in) >= MIXED:
+            return True
+    return False
 
 
 def _leaky(found: Sequence[Wait]) -> list[bool]:

@@ -95,7 +95,7 @@ def _deviated(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verd
             f"{allowed.unsteady_s_max:g} s were allowed{_first_unmet(record, begin, end)}."
         )
     elif course.after_met is False:
-        why = "The steady state was lost at Chaos Toolkit's second look, with the fault still in."
+        why = f"The steady state was lost at Chaos Toolkit's second look{_second_look(record)}."
     elif not course.stopped and (late := _late(record, end, allowed)):
         why = late
     return (Verdict.DEVIATED, why) if why else None
@@ -203,6 +203,15 @@ def _first_unmet(record: RunRecord, begin: float, end: float) -> str:
                 value = f"{reading.value:.4g}" if isinstance(reading.value, float) else reading.value
                 return f" (first: {reading.probe} was {value} after {max(0.0, look.at - begin):.1f} s)"
     return ""
+
+
+def _second_look(record: RunRecord) -> str:
+    """Say what was not as it should be at the second look, and whether the fault was in."""
+    looked = [each for each in record.activities if each.section == "after" and each.met is False]
+    at = looked[0].started_at if looked else record.ended_at or 0.0
+    still_in = any(each.healed_at is None or each.healed_at > at for each in record.injections)
+    what = "".join(f": {each.name} was {_short(str(each.output))}" for each in looked[:1])
+    return what + (", with the fault still in" if still_in else "")
 
 
 def _first_error(record: RunRecord) -> str:

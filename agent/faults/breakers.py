@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RESULT = "breaker.json"
 RECORDING = "breaker.recording.json"
 LOOK_EVERY_S = 0.25
+SLOW_MAX_S = 2.0
 PAGE = 10_000
 SLOW_SHARE = 0.6
 """A slow answer takes this share of the service's patience, so that it is late and still a success."""
@@ -139,10 +140,12 @@ class _Recorder:
                 f"the proxy at {client.api} has no link {link!r}; it has {', '.join(names) or 'none'}"
             )
         self._seq = client.last_seq()
+        self._since = self._until = time.monotonic()
         self._open: list[dict[str, Any]] = []
 
     def look(self) -> View:
         """Take in what came meanwhile, and infer what there is to infer."""
+        self._until = time.monotonic()
         opened = self._client.open_requests(self.link)  # ahead of the log, so that none is missed in between
         while page := self._client.arrivals(self._seq, PAGE):
             self._seq = int(page[-1]["seq"])
@@ -154,9 +157,10 @@ class _Recorder:
         return view(self.calls()[0], self.arrivals(), self.faults)
 
     def calls(self) -> tuple[Calls, float]:
-        """Return the client's calls so far."""
+        """Return the client's calls while arrivals were recorded, and how far its wall clock was ahead."""
         path = self.folder / FILE
-        return calls_of(path.read_bytes() if path.exists() else b"")
+        calls, ahead = calls_of(path.read_bytes() if path.exists() else b"")
+        return calls.where((calls.begun > self._since) & (calls.ended < self._until)), ahead
 
     def arrivals(self) -> Any:
         """Return the link's arrivals so far."""
@@ -165,7 +169,12 @@ class _Recorder:
     def save(self) -> None:
         """File what the answer was inferred from, so that it can be inferred again."""
         windows = [{"kind": f.kind, "began": f.began, "ended": f.ended} for f in self.faults]
-        recording = {"link": self.link, "faults": windows, "arrivals": [*self._entries, *self._open]}
+        recording = {
+            "link": self.link,
+            "since": self._since,
+            "faults": windows,
+            "arrivals": [*self._entries, *self._open],
+        }
         (self.folder / RECORDING).write_text(json.dumps(recording))
 
 
@@ -186,7 +195,7 @@ class _Exercise:
         self._check_streams()
         for kind in kinds:
             seen = self._recorder.look()
-            self._slow_ms = 1000 * SLOW_SHARE * protocol.patience_of_service_s(seen)
+            self._slow_ms = 1000 * min(SLOW_MAX_S, SLOW_SHARE * protocol.patience_of_service_s(seen))
             time.sleep(self._dice.uniform(0, 0.5))  # the phase at which a fault begins must not be chosen
             self._fail(kind)
             if kind == "slow" and not self._opened_under(kind):

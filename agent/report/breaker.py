@@ -27,6 +27,7 @@ LANES = (
 )
 """The rows of the raster: a title, and the list of moments in the answer; titles alone are headings."""
 STATES = {"closed": "closed", "open": "open", "half_open": "half-open"}
+COUNTS = ("calls", "times", "requests")
 SIGNS = {"pass": "steady", "fail": "unsteady", "inconclusive": "unknown"}
 
 
@@ -46,7 +47,7 @@ def property_rows(breaker: Mapping[str, Any]) -> list[PropertyRow]:
     """Return the properties of the whole stream in the order in which they were measured."""
     return [
         PropertyRow(
-            name=brief(name.replace("_", " "), 60),
+            name=brief(name.removesuffix("_s").removesuffix("_ms").replace("_", " "), 60),
             estimate=amount(each["estimate"], each["unit"]),
             between=between(each["low"], each["high"], each["unit"]),
             n=each["n"],
@@ -63,7 +64,7 @@ def amount(value: float | None, unit: str) -> str:
         return "\N{EN DASH}"
     if unit == "share":
         return f"{100 * value:.3g} %"
-    return f"{value:.0f}" if unit in ("calls", "times") and value == round(value) else f"{value:.3g} {unit}"
+    return f"{value:.0f}" if unit in COUNTS and value == round(value) else f"{value:.3g} {unit}"
 
 
 def between(low: float | None, high: float | None, unit: str) -> str:
@@ -74,6 +75,8 @@ def between(low: float | None, high: float | None, unit: str) -> str:
         return f"at most {amount(high, unit)}"
     if high is None:
         return f"at least {amount(low, unit)}"
+    if low == high:
+        return ""
     return f"{amount(low, unit)} to {amount(high, unit)}"
 
 

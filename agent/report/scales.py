@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+SPAN_MAX = 1e300
+"""A hundred times that is no number any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """A map from ``[low, high]`` to ``[first, last]``, by the logarithm if *log*."""
@@ -32,7 +36,7 @@ class Scale:
 def ticks(low: float, high: float, most: int, steps: Sequence[float] = (1, 2, 5)) -> list[float]:
     """Return at most *most* multiples of a round step in ``[low, high]``, or the two ends alone."""
     span = high - low
-    if not (span > 0 and math.isfinite(span) and most > 0):
+    if not (0 < span < SPAN_MAX and most > 0):
         return [low]
     exponent = math.floor(math.log10(span / most))
     candidates = sorted(s * 10.0**e for e in range(exponent - 1, exponent + 3) for s in steps)

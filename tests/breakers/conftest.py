@@ -1,0 +1,110 @@
+"""Real services with real breakers, exercised as a user would."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.proxy.client import ProxyClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Stage
+
+ROOT = Path(__file__).parents[2]
+CONFORMANCE = ROOT / "experiments" / "breakers" / "conformance.yaml"
+STARTER = Path(__file__).parent / "targets" / "starter.py"
+
+
+def _starter() -> Any:
+    """Import what starts the targets; their folder is no package, for each is a program of its own."""
+    spec = importlib.util.spec_from_file_location("breaker_targets_starter", STARTER)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+starter = _starter()
+
+
+@dataclass(frozen=True, slots=True)
+class Exercised:
+    """What came of an exercise: the answer, the target's own truth, and the run as it was told."""
+
+    answer: dict[str, Any]
+    truth: list[Any]
+    told: dict[str, Any]
+    folder: Path
+
+    @property
+    def bugs(self) -> set[str]:
+        """The findings by name."""
+        return {each["bug"] for each in self.answer["findings"]}
+
+    @property
+    def sequence(self) -> list[str]:
+        """The states of the whole stream."""
+        found: list[str] = self.answer["streams"][0]["sequence"]
+        return found
+
+    def misplaced(self, tolerance_s: float = 0.015) -> list[tuple[Any, ...]]:
+        """Return the transitions whose real moment lies outside of the bracket, or that differ at all."""
+        seen = self.answer["streams"][0]["transitions"]
+        pairs = zip(seen, self.truth, strict=False)
+        return [
+            (real.was, real.to, step["after"] - real.at, step["before"] - real.at)
+            for step, real in pairs
+            if (step["from"], step["to"]) != (real.was, real.to)
+            or not step["after"] - tolerance_s <= real.at <= step["before"] + tolerance_s
+        ]
+
+
+@pytest.fixture
+def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised]:
+    """Start a dependency, a link and a target, exercise its breaker, and return what came of it."""
+    started: list[Any] = []
+
+    def play(name: str, *, kinds: str, rate_rps: float = 60, seed: int = 1, **options: Any) -> Exercised:
+        if reason := starter.skip_reason(name):
+            pytest.skip(reason)
+        dependency = starter.start("dependency", folder=stage.folder / "dependency")
+        started.append(dependency)
+        link = f"dependency=127.0.0.1:0->{dependency.address}"
+        stage.start("agent.proxy", "--home", str(stage.home), "--link", link)
+        state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
+        listen = ProxyClient(api=state["api"], token=state["token"]).links()[0]["listen"]
+        settings = {"timeout_s": 0.3, "threshold": 5, "open_s": 1.0} | options
+        target = starter.start(name, listen, folder=stage.folder / "target", **settings)
+        started.append(target)
+        variables = {
+            "entry": f"{target.url}/call?key=a",
+            "rate_rps": rate_rps,
+            "kinds": kinds,
+            "baseline_s": 4.0,
+            "seed": seed,
+        }
+        arguments = [each for key, value in variables.items() for each in ("--var", f"{key}={value}")]
+        code, told, errors = stage.gameday("run", str(CONFORMANCE), "--json", *arguments, timeout_s=110.0)
+        assert code in (0, 1), errors
+        folder = stage.home / "runs" / told["run"]
+        answer = json.loads((folder / "breaker.json").read_text())
+        return Exercised(answer, target.truth(), told, folder)
+
+    yield play
+    for each in reversed(started):
+        each.end()
+
+
+def _state(stage: Stage) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
+    return state

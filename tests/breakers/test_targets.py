@@ -1,0 +1,61 @@
+"""Real breakers, seen from outside and held against what they wrote down themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.targets, pytest.mark.timeout(240)]
+
+EVERYTHING = "error,hang,slow,refuse,reset,not-found"
+FOUND = {
+    "outer-timeout-not-counted": "timeouts-not-counted",
+    "500-returned-is-success": "errors-not-counted",
+    "lock-serialises": "serialises-calls",
+    "half-open-stampede": "half-open-stampede",
+    "half-open-waiters": "half-open-waiters",
+    "late-failure-rearms": "late-failure-rearms",
+    "open-time-from-call-start": "open-time-from-call-start",
+    "retries-inside": "retries-multiply",
+    "retries-outside-open-error": "rejections-wait",
+    "fallback-swallows": "fallback-hides-failures",
+    "new-breaker-per-request": "never-opens",
+    "wrong-layer": "never-opens",
+    "4xx-counted": "client-errors-open-it",
+}
+"""A bug that is written into the service -> the finding that must come of it."""
+FOLLOWS = {"fallback-swallows": {"never-opens"}}
+"""What is true besides, as a consequence."""
+
+
+def test_a_correct_breaker_is_seen_as_it_is_and_nothing_is_found(exercise: Callable[..., Any]) -> None:
+    """Every state and transition of its own log, under each kind of fault, and no finding."""
+    came = exercise("own", kinds=EVERYTHING)
+    assert came.sequence == ["closed", *(step.to for step in came.truth)], came.answer["answer"]
+    assert came.misplaced() == []
+    assert came.bugs == set()
+    assert came.told["verdict"] == "HELD"
+    assert came.answer["properties"]["failures_to_open"]["estimate"] == 5
+    wait = came.answer["properties"]["time_to_half_open_s"]
+    assert wait["low"] - 0.02 <= 1.0 <= wait["high"] + 0.02
+
+
+def test_a_library_of_the_field_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
+    """The `circuitbreaker` package: its stampede, and the open time that late failures prolong."""
+    came = exercise("circuitbreaker", kinds="error,hang,slow,refuse,reset")
+    assert came.sequence == ["closed", *(step.to for step in came.truth)], came.answer["answer"]
+    assert came.bugs == {"half-open-stampede", "late-failure-rearms"}
+    assert came.told["verdict"] == "DEVIATED"
+    assert "Half-open stampede" in came.told["reason"]
+
+
+@pytest.mark.parametrize("bug", FOUND)
+def test_a_bug_that_is_written_in_is_found_and_nothing_else(exercise: Callable[..., Any], bug: str) -> None:
+    """The finding has its name, and no other bug is blamed."""
+    came = exercise("own", kinds="error,hang,slow,not-found", bug=bug)
+    assert came.bugs == {FOUND[bug]} | FOLLOWS.get(bug, set()), came.answer["answer"]
+    assert came.told["verdict"] == "DEVIATED"
