@@ -161,8 +161,8 @@ def half_open_waiters(view: View, properties: Mapping[str, Property]) -> Evidenc
     """Makes others wait for the trial instead of rejecting them."""
     seen = trials.held(view)
     waited = sum(each.waited for each in seen)
-    if serialises_calls(view, properties):
-        return None  # which explains it
+    if serialises_calls(view, properties) or rejections_wait(view, properties):
+        return None  # either explains it
     if not seen or trials.family(seen) != "queue" or waited < 3:
         return None
     longest = max(each.ended - each.began for each in seen)
@@ -194,8 +194,9 @@ def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
 
 def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Starts its open time anew with each failure that comes in late."""
-    if trials.is_gradual(view) or open_time_from_call_start(view, properties):
-        return None  # either moves the open time in its own way
+    explained = (rejections_wait, open_time_from_call_start)
+    if trials.is_gradual(view) or any(other(view, properties) for other in explained):
+        return None  # each of them moves the open time in its own way
     plain: list[tuple[float, float]] = []
     moved: list[tuple[trials.Wait, float]] = []
     for each in trials.proper_waits(view):
@@ -206,7 +207,7 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
         else:
             plain.append(each.bracket)
     usual = mostly_common(plain, 0.8) if plain else None
-    if usual is None:
+    if not plain and len(moved) > 1:
         usual = mostly_common([(w.tried.after - at, w.tried.before - at) for w, at in moved], 0.8)
     if usual is None:
         return None

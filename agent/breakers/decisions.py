@@ -26,8 +26,8 @@ class Decisions:
 
     For a call that was ``forwarded`` that is its (first) arrival at the dependency; for any other it is
     its end, for a call may wait before it is rejected.  ``begun`` is when the client sent it, and ``done``
-    when the service had the outcome of a forwarded call.  ``good`` is whether that outcome was a success on both sides.
-    ``call`` is the row in the calls and ``attempts`` how many arrivals belong to it.
+    when the service had the outcome of a forwarded call.  ``good`` is whether that was a success on both
+    sides.  ``call`` is the row in the calls and ``attempts`` how many arrivals belong to it.
 
     Source:
         Order by the decision, not by the start of the call: a service may queue calls on a lock.

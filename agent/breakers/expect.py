@@ -82,9 +82,9 @@ def _status(
 ) -> tuple[Status, str]:
     """Pass or fail only where the whole interval says so."""
     least, most = measured.get("low"), measured.get("high")
-    shown = f"{name} is {_span(least, most)}, expected {_span(low, high)}"
     if measured.get("estimate") is None and least is None:
         return Status.INCONCLUSIVE, f"{name}: {measured.get('why', 'not measured')}"
+    shown = f"{name} is {_span(least, most)}, expected {_span(low, high)}"
     if (high is not None and least is not None and least > high) or (
         low is not None and most is not None and most < low
     ):
@@ -95,6 +95,8 @@ def _status(
 
 
 def _span(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return f"at most {high:.4g}" if low is None and high is not None else f"at least {low:.4g}"
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    if low is not None and high is not None:
+        return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    if high is not None:
+        return f"at most {high:.4g}"
+    return f"at least {low:.4g}" if low is not None else "anything"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CROWD = 5
 """So many let in at once, with nobody kept back, are a crowd and not a budget that nobody reached."""
+CLOCK_ERROR_S = 0.01
 EARLY = 0.25
 """A trial after less than this share of the longest wait so far was no trial but a leak."""
 QUEUED_SHARE = 0.5
@@ -94,8 +95,8 @@ class Wait:
 
     @property
     def bracket(self) -> tuple[float, float]:
-        """Both ends."""
-        return self.low, self.high
+        """Both ends, as far apart as two clocks and two processes may put them."""
+        return max(0.0, self.low - CLOCK_ERROR_S), self.high + CLOCK_ERROR_S
 
 
 def waits(view: View) -> list[Wait]:

@@ -172,6 +172,7 @@ class _Recorder:
         recording = {
             "link": self.link,
             "since": self._since,
+            "until": self._until,
             "faults": windows,
             "arrivals": [*self._entries, *self._open],
         }

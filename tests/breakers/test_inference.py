@@ -63,7 +63,7 @@ def test_the_sequence_is_right_and_each_transition_lies_in_its_bracket(design: D
 
 
 def test_over_a_grid_of_breakers_hardly_any_sequence_is_wrong() -> None:
-    """At least 99 % of the sequences and 99 % of the transitions, with caches that look like rejections too."""
+    """At least 99 % of sequences and of transitions, with caches that look like rejections too."""
     wrong = transitions = outside = runs = 0
     grid = itertools.product(
         ["consecutive", "count", "time"],

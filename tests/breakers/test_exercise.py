@@ -1,0 +1,122 @@
+"""The exercise as a user plays it, where it goes right and where it cannot."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.proxy.client import ProxyClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Stage
+
+
+class _Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer everything with an empty 200."""
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    """A dependency that is well."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def proxy(stage: Stage, until: Callable[..., Any], upstream: str) -> ProxyClient:
+    """A fault proxy with one link to the dependency."""
+    link = f"dependency=127.0.0.1:0->{upstream}"
+    stage.start("agent.proxy", "--home", str(stage.home), "--link", link)
+    state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
+    return ProxyClient(api=state["api"], token=state["token"])
+
+
+def _state(stage: Stage) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
+    return state
+
+
+def _test(entry: str, *more: str, faults: str = "error") -> tuple[str, ...]:
+    return ("breaker", "test", "--entry", entry, "--rate", "80", "--faults", faults, *more)
+
+
+def test_a_path_without_a_breaker_never_opens(stage: Stage, proxy: ProxyClient) -> None:
+    """A clear answer and a finding, not an error; the client calls the link itself."""
+    out = stage.folder / "out"
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    code, told, errors = stage.gameday(*_test(entry, "--out", str(out), "--json"))
+    assert (code, told["verdict"]) == (1, "DEVIATED"), errors
+    assert told["answer"].startswith("It never opened (error)")
+    assert [each["bug"] for each in told["findings"]] == ["never-opens"]
+    assert told["streams"][0]["sequence"] == ["closed"]
+    assert "No breaker opens on this path" in told["reason"]
+    assert proxy.links()[0]["toxics"] == []
+    assert "seen from outside" in (out / "report.html").read_text()
+
+
+def test_a_link_that_nobody_uses_is_said(stage: Stage, proxy: ProxyClient, upstream: str) -> None:
+    """The service bypasses it: nothing can be told, and nothing was broken."""
+    code, told, errors = stage.gameday(*_test(f"http://{upstream}/", "--json"))
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE"), errors
+    assert "the service bypasses it" in told["reason"]
+    assert told["run"]["injections"] == []
+    assert proxy.links()[0]["toxics"] == []
+
+
+def test_an_entry_that_is_down_is_said(stage: Stage, proxy: ProxyClient) -> None:
+    """Not steady before anything was touched."""
+    assert proxy.links()
+    code, told, _ = stage.gameday(*_test("http://127.0.0.1:1/", "--json"))
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE")
+    assert "not met before anything was touched" in told["reason"]
+
+
+@pytest.mark.parametrize("kind", ["error", "hang", "refuse"])
+def test_when_everything_but_the_proxy_is_killed_the_link_heals_by_its_lease(
+    stage: Stage, proxy: ProxyClient, kind: str, until: Callable[..., Any]
+) -> None:
+    """An exercise that dies in the middle of a fault leaves none behind."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    stage.start("agent", *_test(entry, faults=kind))
+    until(lambda: proxy.links()[0]["toxics"], within_s=40)
+    carrier = next(each.pid for each in stage.processes() if "agent.proxy" in each.cmdline())
+    stage.kill_all(but=(carrier,))
+    until(lambda: not proxy.links()[0]["toxics"])
+    code, _, errors = stage.gameday("heal")
+    assert code == 0, errors
+    assert stage.open_injections() == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--faults", "eror"), "kinds are error, hang"),
+        (("--listen", "127.0.0.1:1"), "--listen and --upstream together"),
+        (("--expect", "no-such-file"), "there is no file"),
+    ],
+)
+def test_misuse_is_a_sentence(stage: Stage, arguments: tuple[str, ...], says: str) -> None:
+    """Exit code 2, before anything is started."""
+    code, _, errors = stage.gameday("breaker", "test", "--entry", "http://127.0.0.1:1/", *arguments)
+    assert code == 2
+    assert says in errors
+    assert "Traceback" not in errors
