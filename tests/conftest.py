@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from agent.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # how long an example takes says nothing on a machine with other work
 
 STAGED = Path(__file__).parent / "staged"
 """Modules that the processes under test import."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers import trials
+from agent.breakers.conduct import FAIL_FAST_LIMIT_MS
 from agent.breakers.decisions import within
 from agent.breakers.estimate import Property, Status, common, mostly_common
-from agent.breakers.properties import ENOUGH_FAILURES, FAIL_FAST_LIMIT_MS, GUARD_S
 from agent.breakers.states import State
 from agent.breakers.streams import Outcome
+from agent.breakers.timing import ENOUGH_FAILURES
+from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats
 
 BASELINE = "baseline"
+GUARD_S = 0.005
+"""Between what the link sees and what the service knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
