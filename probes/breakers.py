@@ -29,13 +29,24 @@ def complaints(*, expect: str = "") -> str:
 
     Raises:
         UsageError: The file cannot be read, or names what there is not.
+        NoEvidence: Nothing is wrong, but too little failed to see it open, or an expectation is undecided.
     """
     wanted = _file(Path(expect)) if expect else {}
     answer = _answer()
     if answer is None:
         return NONE
     found = expectations.complaints(wanted, answer["properties"], answer["findings"])
+    if not found and (undecided := _undecided(wanted, answer["properties"])):
+        raise NoEvidence("; ".join(undecided))
     return "; ".join(found) or NONE
+
+
+def _undecided(wanted: dict[str, Any], properties: dict[str, Any]) -> list[str]:
+    """Return why no complaint is no praise yet."""
+    opening = properties["failures_to_open"]
+    never = [f"it was not seen to open: {opening['why']}"] if opening["status"] == Status.INCONCLUSIVE else []
+    checked = expectations.check(wanted, properties)
+    return never + [each.why for each in checked if each.status is Status.INCONCLUSIVE]
 
 
 def opens_within(*, s: float) -> bool:

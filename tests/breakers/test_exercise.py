@@ -73,6 +73,14 @@ def test_a_path_without_a_breaker_never_opens(stage: Stage, proxy: ProxyClient) 
     assert "seen from outside" in (out / "report.html").read_text()
 
 
+def test_a_breaker_that_had_no_reason_to_open_is_not_praised(stage: Stage, proxy: ProxyClient) -> None:
+    """Nothing but 404s: no finding, and no evidence either."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    code, told, errors = stage.gameday(*_test(entry, "--json", faults="not-found"))
+    assert told["findings"] == []
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE"), (told["reason"], errors)
+
+
 def test_a_link_that_nobody_uses_is_said(stage: Stage, proxy: ProxyClient, upstream: str) -> None:
     """The service bypasses it: nothing can be told, and nothing was broken."""
     code, told, errors = stage.gameday(*_test(f"http://{upstream}/", "--json"))

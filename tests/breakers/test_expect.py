@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breakers import expect
+from agent.breakers import expect, recording
 from agent.breakers.estimate import mostly_common, quantile_interval, share_interval
 from agent.breakers.recording import id_of
+from agent.breakers.streams import Outcome
 from agent.model import UsageError
+from agent.traffic import samples
 
 
 def measured(low: float | None, high: float | None) -> dict[str, Any]:
@@ -100,6 +102,17 @@ def test_what_brackets_have_in_common_lies_in_most_of_them(
     assert found is not None
     assert all(low <= found[0] <= found[1] <= high for low, high in brackets)
     assert mostly_common([*brackets, *((low + 100, high + 100) for low, high in brackets)]) is None
+
+
+def test_samples_are_read_as_the_traffic_writes_them() -> None:
+    """The same record and the same outcomes, though neither room imports the other."""
+    assert recording.RECORD.itemsize == samples.RECORD.size
+    assert recording.HEADER.itemsize == samples.HEADER.size
+    assert {each.name: each.value for each in Outcome} == {each.name: each.value for each in samples.Outcome}
+    row = samples.RECORD.pack(1e9 + 5.0, 0.25, 0.0, 503, 1, 1, 7, 2**63)
+    calls, ahead = recording.calls_of(samples.header(1e9) + row + b"torn")
+    assert (ahead, calls.begun[0], calls.ended[0]) == (1e9, 5.0, 5.25)
+    assert (calls.status[0], calls.degraded[0], calls.key[0], calls.id[0]) == (503, True, 7, 2**63)
 
 
 @pytest.mark.parametrize(
