@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.breakers.answer import plain_answer
+from agent.breakers.evidence import cut_out, lanes, thinned
 from agent.breakers.findings import Finding, find
-from agent.breakers.properties import measure
+from agent.breakers.properties import LIMITS, measure
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent.breakers.streams import Arrivals, Calls, FaultWindow
 
 SCHEMA = "gameday/breaker/1"
-RASTER_MAX = 30_000
-"""So many moments are kept for a picture; of more, every second, third ... one."""
+LANE_MAX = 6_000
+"""So many moments of a lane are kept for a picture; of more, every second, third ... one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +72,18 @@ def _stream(
 def to_json(streams: Sequence[Stream], *, wall_ahead_s: float) -> dict[str, Any]:
     """Return the documented object; see docs/breakers.md.  Times are monotonic seconds and wall seconds."""
     whole = streams[0]
+    moments = lanes(whole.view)
+    raster, every = thinned(moments, LANE_MAX, wall_ahead_s)
     return {
         "schema": SCHEMA,
         "answer": whole.answer,
         "streams": [_stream_json(stream, wall_ahead_s) for stream in streams],
         "properties": _properties(whole),
-        "findings": [asdict(finding) for stream in streams[:1] for finding in stream.findings],
+        "findings": [
+            {name: value for name, value in asdict(finding).items() if name != "span"}
+            | cut_out(finding, whole.view, moments, wall_ahead_s)
+            for finding in whole.findings
+        ],
         "faults": [
             asdict(fault) | {"began_at": fault.began + wall_ahead_s, "ended_at": fault.ended + wall_ahead_s}
             for fault in whole.view.faults
@@ -90,23 +96,9 @@ def to_json(streams: Sequence[Stream], *, wall_ahead_s: float) -> dict[str, Any]
             "arrivals": len(whole.view.arrivals),
             "aside_share": whole.view.baseline.aside_share,
         },
-        "raster": _raster(whole.view, wall_ahead_s),
+        "raster": raster,
+        "raster_every": every,
     }
-
-
-def _raster(view: View, wall_ahead_s: float) -> dict[str, list[float]]:
-    """Return when what happened, in wall seconds: each decision of a call, each arrival by how it ended."""
-    asked, all_ = view.asked, view.decisions
-    lanes = {
-        "let_through_well": asked.at[asked.forwarded & asked.good],
-        "let_through_failed": asked.at[asked.forwarded & ~asked.good],
-        "kept_back": asked.at[~asked.forwarded],
-        "aside": all_.at[~np.isin(all_.call, asked.call)],
-        "answered_well": view.arrivals.at[view.arrivals.good],
-        "answered_badly": view.arrivals.at[~view.arrivals.good],
-    }
-    thin = math.ceil(sum(map(len, lanes.values())) / RASTER_MAX) or 1
-    return {name: np.round(np.sort(at)[::thin] + wall_ahead_s, 3).tolist() for name, at in lanes.items()}
 
 
 def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
@@ -132,4 +124,4 @@ def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
 
 
 def _properties(stream: Stream) -> dict[str, Any]:
-    return {name: asdict(each) for name, each in stream.properties.items()}
+    return {name: asdict(each) | {"limit": LIMITS.get(name)} for name, each in stream.properties.items()}

@@ -5,7 +5,7 @@ A detector must be silent where it cannot tell: a finding on a correct breaker i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,11 +36,12 @@ SURE, LIKELY = "high", "medium"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a detector saw: a sentence with figures, and rows of the calls to look at."""
+    """What a detector saw: a sentence with figures, rows of the calls to look at, and seconds to show."""
 
     says: str
     confidence: str = SURE
     calls: tuple[int, ...] = ()
+    span: tuple[float, float] | None = None
 
 
 def _evidence(view: View, rows: Flags, says: str, confidence: str = SURE) -> Evidence:
@@ -149,9 +150,9 @@ def half_open_stampede(view: View, properties: Mapping[str, Property]) -> Eviden
     budget = properties["half_open_budget"]
     if budget.status is not Status.FAIL:
         return None
+    crowd = max(view.course.of(State.HALF_OPEN), key=lambda stretch: len(stretch.trials))
     rows = np.zeros(len(view.asked), bool)
-    for stretch in view.course.of(State.HALF_OPEN):
-        rows[list(stretch.trials)] = True
+    rows[list(crowd.trials)] = True
     return _evidence(
         view,
         rows,
@@ -167,8 +168,16 @@ def half_open_waiters(view: View, properties: Mapping[str, Property]) -> Evidenc
         return None  # either explains it
     if not seen or trials.family(seen) != "queue" or waited < 3:
         return None
-    longest = max(each.ended - each.began for each in seen)
-    return Evidence(says=f"{waited} calls waited for a trial, up to {longest:.2f} s, instead of failing fast")
+    longest = max(seen, key=lambda each: each.ended - each.began)
+    took_s = longest.ended - longest.began
+    asked = view.asked
+    rows = (asked.begun > longest.began) & (asked.begun < longest.ended) & (asked.at >= longest.ended)
+    return replace(
+        _evidence(
+            view, rows, f"{waited} calls waited for a trial, up to {took_s:.2f} s, instead of failing fast"
+        ),
+        span=(longest.began, longest.ended),
+    )
 
 
 def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
@@ -185,11 +194,14 @@ def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
         if lasted >= enough:
             rows = np.zeros(len(view.asked), bool)
             rows[span] = True
-            return _evidence(
-                view,
-                rows,
-                f"for {lasted:.1f} s after the {fault.kind} was over, none of {n} calls was let through, "
-                "not even a trial",
+            return replace(
+                _evidence(
+                    view,
+                    rows,
+                    f"for {lasted:.1f} s after the {fault.kind} was over, none of {n} calls was let "
+                    "through, not even a trial",
+                ),
+                span=(fault.ended, fault.ended + lasted),
             )
     return None
 
@@ -222,10 +234,17 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
     ]
     if not longer:
         return None
-    return Evidence(
-        says=f"{len(longer)} times failures came in after it had opened, and it stayed open "
-        f"{sum(usual) / 2:.1f} s from the last of them, up to {max(w.high for w, _ in longer):.1f} s in all",
-        confidence=SURE if len(longer) > 1 else LIKELY,
+    worst, last = max(longer, key=lambda each: each[0].high)
+    failed = view.asked.forwarded & ~view.asked.good
+    return replace(
+        _evidence(
+            view,
+            failed & (view.asked.done > worst.opened.before) & (view.asked.done <= last),
+            f"{len(longer)} times failures came in after it had opened, and it stayed open "
+            f"{sum(usual) / 2:.1f} s from the last of them, up to {worst.high:.1f} s in all",
+            SURE if len(longer) > 1 else LIKELY,
+        ),
+        span=(worst.opened.after, worst.tried.before),
     )
 
 
@@ -247,11 +266,14 @@ def relapses_on_late_failures(view: View, _: Mapping[str, Property]) -> Evidence
         if admitted.sum() and not failed.any() and len(late):
             rows = np.zeros(len(asked), bool)
             rows[span] = admitted
-            return _evidence(
-                view,
-                rows,
-                f"it opened again {opened.before - over:.1f} s "
-                f"after the fault, though all {int(admitted.sum())} calls since it had closed succeeded",
+            return replace(
+                _evidence(
+                    view,
+                    rows,
+                    f"it opened again {opened.before - over:.1f} s "
+                    f"after the fault, though all {int(admitted.sum())} calls since it had closed succeeded",
+                ),
+                span=(over, opened.before),
             )
     return None
 
@@ -273,11 +295,14 @@ def late_success_closes(view: View, properties: Mapping[str, Property]) -> Evide
         rows = np.zeros(len(asked), bool)
         rows[span] = good[span] & (done > each.opened.before) & near
         if rows.any():
-            return _evidence(
-                view,
-                rows,
-                f"it let calls through {each.high:.2f} s after it opened and not after {wait.low:.1f} s, "
-                "right after a call from before had succeeded",
+            return replace(
+                _evidence(
+                    view,
+                    rows,
+                    f"it let calls through {each.high:.2f} s after it opened and not after "
+                    f"{wait.low:.1f} s, right after a call from before had succeeded",
+                ),
+                span=(each.opened.after, each.tried.before),
             )
     return None
 
@@ -299,8 +324,18 @@ def open_time_from_call_start(view: View, properties: Mapping[str, Property]) ->
         return None
     return Evidence(
         says=f"it stays open {error[0]:.1f} s after errors and {hang[1]:.1f} s after calls that hung "
-        f"for {patience:.1f} s: shorter by about that"
+        f"for {patience:.1f} s: shorter by about that",
+        span=_first_wait(view, "hang"),
     )
+
+
+def _first_wait(view: View, kind: str) -> tuple[float, float] | None:
+    """Return the first open time under a fault of *kind*, as wide as it can have been."""
+    for wait in trials.waits(view):
+        fault = view.fault_at(wait.opened.before)
+        if fault and fault.kind == kind:
+            return wait.opened.after, wait.tried.before
+    return None
 
 
 def _waits_under(view: View, kind: str) -> list[tuple[float, float]]:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One bug.  ``evidence`` is one sentence with the figures; ``calls`` are its rows."""
+    """One bug.  ``evidence`` is one sentence with the figures; ``calls`` are its rows.
+
+    ``span`` are the seconds to look at (monotonic) where the calls alone do not show it.
+    """
 
     bug: str
     title: str
@@ -25,6 +28,7 @@ class Finding:
     severity: str
     advice: str
     calls: tuple[int, ...] = field(default=())
+    span: tuple[float, float] | None = None
 
 
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
@@ -42,6 +46,7 @@ def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
                     severity=severity,
                     advice=advice,
                     calls=evidence.calls,
+                    span=evidence.span,
                 )
             )
     return tuple(found)

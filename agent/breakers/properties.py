@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.breakers.conduct import (
+    AMPLIFICATION_LIMIT,
+    BUDGET_LIMIT,
+    FAIL_FAST_LIMIT_MS,
+    LEAK_LIMIT,
     degraded_share,
     fail_fast_p99_ms,
     half_open_budget,
@@ -48,3 +52,12 @@ PROPERTIES: dict[str, Callable[[View], Property]] = {
         recovery_overshoot,
     )
 }
+
+LIMITS: dict[str, float] = {
+    "fail_fast_p99_ms": FAIL_FAST_LIMIT_MS,
+    "leak_share": LEAK_LIMIT,
+    "half_open_budget": BUDGET_LIMIT,
+    "relapses": 0,
+    "retry_amplification": AMPLIFICATION_LIMIT,
+}
+"""The most that passes, for properties that have one such number."""
