@@ -37,11 +37,13 @@ test: $(STAMP) ## Everything that needs neither root nor extra servers
 	@$(BIN)/python -m pytest -n 2 -m quiet $(ARGS)
 
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)
-	@sh tests/root/packages.sh
+	@sh tests/packages.sh nftables iproute2 iputils-ping chromium fonts-dejavu-core user-mode-linux kmod busybox-static
+	@[ "$$(id -u)" -ne 0 ] || mkdir -p /lib/modules # User-Mode Linux mounts its modules over this folder of the host
 	@$(BIN)/python -m pytest -m "root or chromium" $(ARGS)
 
 # Brackets are tens of milliseconds wide: what fails beside other work is played once more by itself.
-test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute
+test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute (installs them)
+	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m targets $(ARGS) \
 	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m targets $(ARGS)
 
