@@ -144,7 +144,9 @@ def reveal(
     """Tell by their answers which calls were let through while nothing could arrive.
 
     What was kept back in sight of the link shows how a rejection looks, and what failed there how a
-    failure looks.  Where both look alike, or no rejection was in sight, the blind decisions are left out.
+    failure looks; a refused connection may look like neither, so the first call of each blind fault, which
+    found it closed, is one more failure.  Where a rejection and a failure look alike, or no rejection was
+    in sight, the blind decisions are left out.
 
     Returns:
         The decisions, and whether those under blind faults can be told.
@@ -156,11 +158,25 @@ def reveal(
     sighted = ~blind & within(decisions.at, faults)
     aside = np.isin(kind, list(baseline.aside_kinds))
     rejected = np.unique(kind[sighted & ~decisions.forwarded & ~aside])
-    failed = np.unique(kind[sighted & decisions.forwarded & ~decisions.good])
+    failed = np.unique(kind[(sighted & decisions.forwarded & ~decisions.good) | _first_blind(decisions, blind, aside)])
     if len(rejected) == 0 or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside
     return replace(decisions, forwarded=decisions.forwarded | through), True
+
+
+def _first_blind(decisions: Decisions, blind: Flags, aside: Flags) -> Flags:
+    """Return which decisions were the first of a blind fault that came when calls were let through."""
+    rows = np.flatnonzero(blind & ~aside & ~decisions.forwarded)
+    found = np.zeros(len(decisions), bool)
+    if len(rows) == 0:
+        return found
+    firsts = rows[np.flatnonzero(np.diff(rows, prepend=-np.inf) > 1)]
+    asked = np.flatnonzero(~aside)
+    before = np.searchsorted(asked, firsts) - 1
+    was_let_through = (before >= 0) & decisions.good[asked[np.maximum(before, 0)]]
+    found[firsts[was_let_through]] = True
+    return found
 
 
 def within(at: Floats, faults: Sequence[FaultWindow]) -> Flags:
