@@ -85,7 +85,9 @@ def to_json(streams: Sequence[Stream], *, wall_ahead_s: float) -> dict[str, Any]
             for finding in whole.findings
         ],
         "faults": [
-            asdict(fault) | {"began_at": fault.began + wall_ahead_s, "ended_at": fault.ended + wall_ahead_s}
+            asdict(fault)
+            | {"began_at": fault.began + wall_ahead_s, "ended_at": fault.ended + wall_ahead_s}
+            | {"seen": whole.view.sees(fault)}
             for fault in whole.view.faults
         ],
         "mapping": {

@@ -21,7 +21,16 @@ def plain_answer(view: View, properties: Mapping[str, Property]) -> str:
     if State.OPEN not in view.course.sequence:
         return _never_opened(view, properties["failures_to_open"])
     parts = [_opening(properties), _staying(properties), _trying(properties), _closing(properties)]
-    return "It " + ", ".join(part for part in parts if part) + "."
+    return "It " + ", ".join(part for part in parts if part) + "." + _unseen(view)
+
+
+def _unseen(view: View) -> str:
+    kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults if not view.sees(fault)))
+    return (
+        f" Not told for {kinds}: nothing arrives then, and its rejections look like failures."
+        if kinds
+        else ""
+    )
 
 
 def _never_opened(view: View, opening: Property) -> str:

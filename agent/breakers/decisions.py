@@ -158,7 +158,9 @@ def reveal(
     sighted = ~blind & within(decisions.at, faults)
     aside = np.isin(kind, list(baseline.aside_kinds))
     rejected = np.unique(kind[sighted & ~decisions.forwarded & ~aside])
-    failed = np.unique(kind[(sighted & decisions.forwarded & ~decisions.good) | _first_blind(decisions, blind, aside)])
+    failed = np.unique(
+        kind[(sighted & decisions.forwarded & ~decisions.good) | _first_blind(decisions, blind, aside)]
+    )
     if len(rejected) == 0 or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.breakers import trials
-from agent.breakers.decisions import BLIND
 from agent.breakers.states import State
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def baseline_is_enough(view: View, pace: Pace, lasted_s: float) -> bool:
 
 def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
     """Whether a fault that *began* then has shown what it can show."""
-    if not view.sees_refusals and view.faults[-1].kind in BLIND:
+    if not view.sees(view.faults[-1]):
         return now - began >= (pace.trials + 0.5) * open_time_s(view)
     opened = [step for step in view.course.transitions if step.to is State.OPEN and step.before >= began]
     if not opened:

@@ -174,7 +174,8 @@ def _closed_after(view: View, fault: FaultWindow) -> tuple[Transition | None, fl
 
 def relapses(view: View) -> Property:
     """How often it opened again after a fault was over and it had closed."""
-    after = [step for _, _, step in view.steps_of(State.CLOSED, State.OPEN) if not view.fault_at(step.after)]
+    openings = [step for _, _, step in view.steps_of(State.CLOSED, State.OPEN)]
+    after = [step for step in openings if not view.meets(step.after, step.before)]
     early = [step for step in after if view.phase_at(step.before) == "baseline"]
     seen = [step for step in after if step not in early]
     closed = len(view.steps_of(State.HALF_OPEN, State.CLOSED))

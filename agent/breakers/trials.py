@@ -100,7 +100,7 @@ class Wait:
 
 
 def waits(view: View) -> list[Wait]:
-    """Return each time it was open until it let somebody through, trial or leak."""
+    """Return each time it was seen to open until it let somebody through, trial or leak."""
     return [
         Wait(
             opened=opened,
@@ -109,7 +109,9 @@ def waits(view: View) -> list[Wait]:
             high=tried.before - opened.after,
         )
         for opened, tried in pairwise(view.course.transitions)
-        if opened.to is State.OPEN and tried.to is State.HALF_OPEN
+        if opened.to is State.OPEN
+        and tried.to is State.HALF_OPEN
+        and not view.meets(opened.after, opened.before, hidden=True)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers.decisions import decide, learn, reveal, succeeded, within, without_aside
+from agent.breakers.decisions import BLIND, decide, learn, reveal, succeeded, within, without_aside
 from agent.breakers.mapping import match
 from agent.breakers.states import Course, State, follow
 
@@ -60,6 +60,15 @@ class View:
         """Return the fault that was in at the moment *at*; faults are in order and do not overlap."""
         place = bisect_right(self.faults, at, key=lambda fault: fault.began) - 1
         return self.faults[place] if place >= 0 and at <= self.faults[place].ended else None
+
+    def meets(self, since: float, until: float, *, hidden: bool = False) -> bool:
+        """Whether a fault was in at any time from *since* until *until*; a *hidden* one, if so told."""
+        faults = [each for each in self.faults if not (hidden and self.sees(each))]
+        return any(each.began <= until and each.ended >= since for each in faults)
+
+    def sees(self, fault: FaultWindow) -> bool:
+        """Whether who is let through and who is kept back can be told while *fault* is in."""
+        return self.sees_refusals or fault.kind not in BLIND
 
     def phase_at(self, at: float) -> str:
         """Name the phase: ``baseline``, the fault's kind, or the kind and ``recovery``."""

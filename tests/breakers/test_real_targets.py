@@ -74,8 +74,8 @@ def in_sight(steps: Sequence[Real], faults: Sequence[dict[str, Any]]) -> list[Re
     """Leave out what happened under the faults that are not *seen*; only where it led can be known."""
     found = list(steps)
     for fault in (each for each in faults if not each["seen"]):
-        before = [each for each in found if each.before < fault["began"]]
-        hidden = [each for each in found if fault["began"] <= each.before and each.after <= fault["ended"]]
+        before = [each for each in found if each.after < fault["began"]]
+        hidden = [each for each in found if fault["began"] <= each.after <= fault["ended"]]
         later = [each for each in found if each.after > fault["ended"]]
         led = []
         if hidden and hidden[0].was != hidden[-1].to:
@@ -113,7 +113,10 @@ def test_opossum_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     assert came.bugs == set()
     properties = came.answer["properties"]
     assert properties["failures_to_open"]["more"]["constant"] is False
-    assert (properties["half_open_budget"]["estimate"], properties["half_open_budget"]["status"]) == (1, "pass")
+    assert (properties["half_open_budget"]["estimate"], properties["half_open_budget"]["status"]) == (
+        1,
+        "pass",
+    )
     assert properties["time_to_half_open_s"]["low"] <= 1.0 + TOLERANCE_S
     assert properties["time_to_half_open_s"]["high"] >= 1.0 - TOLERANCE_S
     assert came.told["verdict"] == "HELD"
@@ -135,3 +138,4 @@ def test_envoy_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     assert {each["kind"] for each in came.answer["faults"] if not each["seen"]} == {"refuse"}
     assert came.answer["properties"]["time_to_half_open_s"]["more"]["pattern"] == "growing"
     assert came.answer["properties"]["failures_to_open"]["estimate"] == 5
+    assert came.bugs == {"half-open-stampede"}

@@ -20,7 +20,7 @@ REJECTED = 503
 
 
 def recording(refused: int) -> View:
-    """A breaker that is open from the sixth call of either fault until it ends; *refused* answers failures."""
+    """A breaker that is open from the sixth call of a fault until its end; *refused* tells of a refusal."""
     calls, arrivals = [], []
     for n in range(500):
         at = n * EVERY_S
@@ -37,9 +37,7 @@ def recording(refused: int) -> View:
     told |= {"outcome": [int(each >= 400) for each in status]}
     at_, until, said, who = zip(*arrivals, strict=True)
     there = {"at": at_, "ended": until, "status": said, "id": who, "source": [0] * len(arrivals)}
-    return view(
-        cast("Calls", columns(Calls, told)), cast("Arrivals", columns(Arrivals, there)), FAULTS
-    )
+    return view(cast("Calls", columns(Calls, told)), cast("Arrivals", columns(Arrivals, there)), FAULTS)
 
 
 @pytest.mark.parametrize("refused", [FAILED, 504])
