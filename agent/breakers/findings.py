@@ -34,17 +34,17 @@ class Finding:
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
     """Return every bug that the recording shows."""
     found = []
-    for bug, (detector, title, severity, advice) in DETECTORS.items():
+    for bug, detector in DETECTORS.items():
         evidence = detector(view, properties)
         if evidence is not None:
             found.append(
                 Finding(
                     bug=bug,
-                    title=title,
+                    title=detector.title,
                     evidence=evidence.says,
                     confidence=evidence.confidence,
-                    severity=severity,
-                    advice=advice,
+                    severity=detector.severity,
+                    advice=detector.advice,
                     calls=evidence.calls,
                     span=evidence.span,
                 )

@@ -1,0 +1,50 @@
+"""What a detector is: a function, declared once with everything that is said when it finds something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.breakers.estimate import Property
+    from agent.breakers.view import View
+
+SURE, LIKELY = "high", "medium"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a detector saw: a sentence with figures, rows of the calls to look at, and seconds to show."""
+
+    says: str
+    confidence: str = SURE
+    calls: tuple[int, ...] = ()
+    span: tuple[float, float] | None = None
+
+
+type Look = Callable[["View", "Mapping[str, Property]"], Evidence | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """One *bug* of breakers: how it is recognised, and what is said about it.
+
+    ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.
+    """
+
+    bug: str
+    title: str
+    severity: str
+    advice: str
+    look: Look
+
+    def __call__(self, view: View, properties: Mapping[str, Property]) -> Evidence | None:
+        """Return what was seen, or None: not there, or it cannot be told."""
+        return self.look(view, properties)
+
+
+def detector(bug: str, *, title: str, severity: str, advice: str) -> Callable[[Look], Detector]:
+    """Make a function the detector of *bug*."""
+    return lambda look: Detector(bug=bug, title=title, severity=severity, advice=advice, look=look)
