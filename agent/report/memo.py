@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING
 
 from agent.report import doses, tables
+from agent.report.breaker.memo import breaker_lines
 from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
+from agent.report.marks import ANSWERS, code, plain, table
 from agent.report.rows import thinned
 from agent.report.strips import probes, runs
-from agent.report.words import NONE, after, brief, listing, milliseconds, percent, printable, utc
+from agent.report.words import NONE, after, brief, listing, milliseconds, percent, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 COLUMNS = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SIGNS = {"HELD": "✅", "DEVIATED": "❌", "REFUSED": "⛔"}
-_ANSWERS = {"steady": "✓", "unsteady": "✗", "unknown": "?"}
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
 
 
 def markdown(record: RunRecord) -> str:
@@ -31,10 +30,11 @@ def markdown(record: RunRecord) -> str:
     told = figures(record)
     parts = [
         *_head(record),
-        *_table(
+        *table(
             ("Figure", "", "Counts"), [(c.name, f"**{plain(c.value)}**", plain(c.says)) for c in cards(told)]
         ),
         *_picture(record),
+        *breaker_lines(record.breaker, record.started_at),
         *_traffic(told),
         *_injections(record),
         *_probes(record),
@@ -42,21 +42,6 @@ def markdown(record: RunRecord) -> str:
         _foot(record),
     ]
     return "\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """Return *text* on one line, with every sign that Markdown would read taken at its face value."""
-    escaped = _PUNCTUATION.sub(r"\\\1", " ".join(printable(text).split()))
-    return escaped.replace("@", "@\N{WORD JOINER}").replace("://", ":\N{WORD JOINER}//")
-
-
-def code(text: str) -> str:
-    """Return *text* as a code span, also inside a table."""
-    inner = brief(text, 120).replace("|", "\N{BROKEN BAR}")
-    longest = max((len(m) for m in re.findall("`+", inner)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if inner.startswith("`") or inner.endswith("`") else ""
-    return f"{fence}{pad}{inner}{pad}{fence}" if inner else NONE
 
 
 def _foot(record: RunRecord) -> str:
@@ -77,17 +62,6 @@ def _head(record: RunRecord) -> Iterator[str]:
     title = plain(brief(record.title, 200)) or "untitled"
     yield f"# {_SIGNS.get(word, '❔')} {word}{''.join(labels)}: {title}\n"
     yield f"**{plain(brief(record.reason, 2000)) or 'No reason was recorded.'}**\n"
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Iterator[str]:
-    if not rows:
-        return
-    if title:
-        yield f"## {title}\n"
-    yield "| " + " | ".join(names) + " |"
-    yield "|" + " --- |" * len(names)
-    yield from ("| " + " | ".join(row) + " |" for row in rows)
-    yield ""
 
 
 def _picture(record: RunRecord) -> Iterator[str]:
@@ -179,7 +153,7 @@ def _traffic(told: Figures) -> Iterator[str]:
         for s in told.stretches
     ]
     names = ("When", "Requests", "Success (95 % interval)", "Degraded (95 % interval)", "p50", "p95", "p99")
-    yield from _table(names, rows, "What the traffic saw")
+    yield from table(names, rows, "## What the traffic saw")
 
 
 def _injections(record: RunRecord) -> Iterator[str]:
@@ -188,7 +162,7 @@ def _injections(record: RunRecord) -> Iterator[str]:
         dose = "; ".join(f"{d.name}: {d.asked} → {d.measured}" for d in i.doses)
         steps = ", ".join(f"{s.name} {s.took if n else s.at}" for n, s in enumerate(i.steps))
         wrong = "".join(f" {plain(w)}" for w in (i.missed, i.error) if w)
-        signs = [f"{_ANSWERS[a.state]} {a.word}" for a in (i.landed, i.gone)]
+        signs = [f"{ANSWERS[a.state]} {a.word}" for a in (i.landed, i.gone)]
         rows.append(
             (
                 code(i.fault),
@@ -200,7 +174,7 @@ def _injections(record: RunRecord) -> Iterator[str]:
             )
         )
     names = ("Fault", "Victims", "Dose: asked → measured", "Landed", "Gone", "Steps", "Dead men")
-    yield from _table(names, rows, "Injections")
+    yield from table(names, rows, "## Injections")
 
 
 def _probes(record: RunRecord) -> Iterator[str]:
@@ -208,7 +182,7 @@ def _probes(record: RunRecord) -> Iterator[str]:
         (
             code(p.name),
             plain(p.tolerance),
-            *(f"{_ANSWERS[a.state]} {a.word}" for a in (p.first, p.second, p.third)),
+            *(f"{ANSWERS[a.state]} {a.word}" for a in (p.first, p.second, p.third)),
             f"{p.looks:,} ({p.unsteady} unsteady, {p.unknown} unknown)",
             f"{p.lowest} / {p.median} / {p.highest}",
         )
@@ -223,9 +197,9 @@ def _probes(record: RunRecord) -> Iterator[str]:
         "Watch: looks",
         "Lowest / median / highest",
     )
-    yield from _table(names, rows, "Steady state")
+    yield from table(names, rows, "## Steady state")
 
 
 def _events(record: RunRecord) -> Iterator[str]:
     rows = [(e.at, plain(e.kind), plain(e.says)) for e in tables.event_rows(record)[:50]]
-    yield from _table(("Offset", "Event", "What it says"), rows, "Events")
+    yield from table(("Offset", "Event", "What it says"), rows, "## Events")

@@ -6,7 +6,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.report import breaker, doses, tables
+from agent.report import doses, tables
+from agent.report.breaker.page import part
 from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
 from agent.report.timeline import timeline
@@ -38,10 +39,7 @@ def html(record: RunRecord) -> str:
         told=told,
         wide=timeline(record, WIDE_PX),
         narrow=timeline(record, NARROW_PX),
-        breaker=record.breaker,
-        breaker_wide=breaker.raster(record.breaker, WIDE_PX) if record.breaker else None,
-        breaker_narrow=breaker.raster(record.breaker, NARROW_PX) if record.breaker else None,
-        breaker_properties=breaker.property_rows(record.breaker) if record.breaker else [],
+        breaker=part(record.breaker, record.started_at),
         injections=doses.injection_rows(record),
         probes=tables.probe_rows(record),
         activities=tables.activity_rows(record),

@@ -1,8 +1,9 @@
-"""Runs as one JUnit test suite, for pipelines that read nothing else.
+"""Runs as JUnit test suites, one a run, for pipelines that read nothing else.
 
 A run that HELD passes and nothing else does: DEVIATED is a failure (the claim was tested and is
 wrong), INCONCLUSIVE, REFUSED and a run without a verdict are errors (the claim was not tested).
-``skipped`` would turn a pipeline green and is not used.  NOT RECOVERED is an error on top of either.
+``skipped`` would turn a pipeline green and is not used for a run.  NOT RECOVERED is an error on top of
+either.  Only what a run found out about a circuit breaker may be skipped: the run's own case has the verdict.
 """
 
 from __future__ import annotations
@@ -11,60 +12,80 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from agent.model import Verdict
+from agent.report.breaker.cases import breaker_cases
 from agent.report.figures import figures, last_moment
 from agent.report.words import after, brief, cut, printable, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.model import RunRecord
 
 OUTPUT_LIMIT = 20_000
 """The most characters of ``system-out`` per run."""
+COUNTS = ("tests", "failures", "errors")
 
 
 def junit(records: Sequence[RunRecord]) -> str:
-    """Return *records* as one ``testsuite`` with one ``testcase`` each, in the order given.
+    """Return *records* as one ``testsuite`` each, in the order given.
 
-    A run that both deviated and was not recovered has both elements and is counted as an error only,
-    so that tests - failures - errors is the number of runs that passed.
+    The first ``testcase`` of a suite is the run itself.  A run that exercised a circuit breaker has one
+    more for each thing found out about it.  A run that both deviated and was not recovered has both
+    elements and is counted as an error only, so that every case is counted once.
 
-    Source: the schema of Jenkins' xunit plug-in, ``jenkins-junit.xsd``.
+    Source: the schema of Jenkins' xunit plug-in, ``junit-10.xsd``, which knows properties of suites only.
     """
-    cases = [_case(record) for record in records]
+    suites = [_suite(record) for record in records]
+    root = ET.Element("testsuites", name="gameday", time=f"{sum(_time_s(r) for r in records):.3f}")
+    for name in COUNTS:
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
+    root.extend(suites)
+    ET.indent(root)
+    return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(record: RunRecord) -> ET.Element:
+    cases = [_case(record), *_breaker(record)]
     errors = sum(case.find("error") is not None for case in cases)
-    failures = sum(case.find("failure") is not None for case in cases)
-    both = sum(case.find("error") is not None and case.find("failure") is not None for case in cases)
-    started = min((r.started_at for r in records), default=0.0)
+    failures = sum(case.find("failure") is not None and case.find("error") is None for case in cases)
     suite = ET.Element(
         "testsuite",
-        name="gameday",
+        name=brief(record.title, 200) or "untitled",
         tests=str(len(cases)),
-        failures=str(failures - both),
+        failures=str(failures),
         errors=str(errors),
-        skipped="0",
-        time=f"{sum(_time_s(r) for r in records):.3f}",
-        timestamp=utc(started)[:19].replace(" ", "T"),
+        skipped=str(sum(case.find("skipped") is not None for case in cases)),
+        time=f"{_time_s(record):.3f}",
+        timestamp=utc(record.started_at)[:19].replace(" ", "T"),
+        hostname=printable(record.host),
     )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(record).items():
+        ET.SubElement(properties, "property", name=name, value=printable(value))
     suite.extend(cases)
-    ET.indent(suite)
-    return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(suite, encoding="unicode") + "\n"
+    return suite
 
 
 def _time_s(record: RunRecord) -> float:
     return max(0.0, last_moment(record) - record.started_at)
 
 
+def _classname(record: RunRecord) -> str:
+    return printable(record.experiment).removesuffix(".yaml").replace("/", ".").lstrip(".") or "experiment"
+
+
+def _breaker(record: RunRecord) -> Iterator[ET.Element]:
+    held = record.verdict is Verdict.HELD
+    return breaker_cases(record.breaker, f"{_classname(record)}.breaker", record.started_at, held=held)
+
+
 def _case(record: RunRecord) -> ET.Element:
     case = ET.Element(
         "testcase",
-        classname=printable(record.experiment).removesuffix(".yaml").replace("/", ".") or "experiment",
+        classname=_classname(record),
         name=brief(record.title, 200) or "untitled",
         time=f"{_time_s(record):.3f}",
     )
-    properties = ET.SubElement(case, "properties")
-    for name, value in _properties(record).items():
-        ET.SubElement(properties, "property", name=name, value=printable(value))
     for tag, kind, message in _complaints(record):
         ET.SubElement(case, tag, type=kind, message=brief(message, 500)).text = printable(message)
     ET.SubElement(case, "system-out").text = _events(record)

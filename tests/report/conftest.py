@@ -28,6 +28,7 @@ def _load(name: str) -> Any:
 
 
 sim = _load("simulated")
+told = _load("answers")
 
 KILL = "agent.faults.processes.kill"
 DELAY = "agent.faults.links.delay"
@@ -272,10 +273,32 @@ def hostile() -> RunRecord:
             ),
         ),
         definition={HOSTILE: [HOSTILE]},
+        breaker=told.named(HOSTILE),
     )
 
 
-STORIES = (held, deviated, inconclusive, refused, not_recovered, aborted, leashed, empty, long, hostile)
+def breaker() -> RunRecord:
+    """A circuit breaker was exercised, and a stampede was found."""
+    return deviated().with_(
+        title="The circuit breaker opens, fails fast, tries carefully and closes again",
+        reason="breaker was Half-open stampede.",
+        breaker=told.stampede(),
+    )
+
+
+STORIES = (
+    held,
+    deviated,
+    inconclusive,
+    refused,
+    not_recovered,
+    aborted,
+    leashed,
+    empty,
+    long,
+    hostile,
+    breaker,
+)
 
 
 @pytest.fixture(scope="session")
@@ -294,3 +317,21 @@ def story(request: pytest.FixtureRequest) -> RunRecord:
 def any_record() -> st.SearchStrategy[RunRecord]:
     """Return a strategy for run records of every kind, also those no run would leave."""
     return _load("arbitrary").records  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def pages() -> Any:
+    """Return what reads pages."""
+    return _load("pages")
+
+
+@pytest.fixture(scope="session")
+def answers() -> Any:
+    """Return answers about circuit breakers, and a strategy for any at all."""
+    return told
+
+
+@pytest.fixture(params=told.EXTREMES, ids=lambda extreme: extreme.__name__)
+def extreme(request: pytest.FixtureRequest) -> RunRecord:
+    """A run with each of the extreme answers in turn."""
+    return deviated().with_(breaker=request.param())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,72 +18,21 @@ from agent.report.timeline import timeline
 if TYPE_CHECKING:
     from agent.model import RunRecord
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
 CSS = (Path(report.__file__).parent / "page.css").read_text("utf-8")
 
 
-class Page(HTMLParser):
-    """A page's tags, attributes and text; fails on tags that do not close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.words: dict[str, list[str]] = {}
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag that opens."""
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag that is empty."""
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        """Check that the tag opened last is the one that closes."""
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Note text under every open tag."""
-        for tag in self.open:
-            self.words.setdefault(tag, []).append(data)
-
-    def text(self, tag: str = "body") -> str:
-        """Return all text inside *tag*, on one line."""
-        return " ".join(" ".join(self.words.get(tag, [])).split())
-
-
-def assert_harmless(page: Page) -> None:
-    """Nothing on the page runs, loads, or leads away."""
-    assert not {"script", "iframe", "object", "embed", "img", "link", "form", "base", "a"} & set(page.tags)
-    names = {name for name, _ in page.attributes}
-    assert not [name for name in names if name.startswith("on")]
-    assert not {"src", "href", "xlink:href", "srcset", "action", "background", "poster"} & names
-    styles = page.text("style") + " ".join(v for n, v in page.attributes if n == "style")
-    assert "@import" not in styles
-    assert set(re.findall(r"url\((.)", styles)) <= {"#"}
-
-
-def test_every_story_makes_a_whole_harmless_page(story: RunRecord) -> None:
+def test_every_story_makes_a_whole_harmless_page(pages: Any, story: RunRecord) -> None:
     """Tags close in order, no request can leave, and one heading opens the page."""
-    page = Page(html(story))
-    assert_harmless(page)
+    page = pages.Page(html(story))
+    pages.assert_harmless(page)
     assert page.tags.count("h1") == 1
     assert page.tags.index("h1") < (page.tags.index("h2") if "h2" in page.tags else 10**9)
     assert ("lang", "en") in page.attributes
 
 
-def test_the_verdict_and_its_reason_are_on_top(story: RunRecord) -> None:
+def test_the_verdict_and_its_reason_are_on_top(pages: Any, story: RunRecord) -> None:
     """They stand in the header, and NOT RECOVERED stands before them."""
-    page = Page(html(story))
+    page = pages.Page(html(story))
     header = page.text("header")
     assert (story.verdict or "NO VERDICT") in header
     assert header.startswith("NOT RECOVERED") == (not story.recovered)
@@ -94,12 +42,12 @@ def test_the_verdict_and_its_reason_are_on_top(story: RunRecord) -> None:
         assert " ".join(story.reason.split()) in header
 
 
-def test_hostile_text_is_shown_as_it_is(stories: dict[str, RunRecord]) -> None:
+def test_hostile_text_is_shown_as_it_is(pages: Any, stories: dict[str, RunRecord]) -> None:
     """Markup in a title is text on the page, templates are not evaluated, overrides are made visible."""
     text = html(stories["hostile"])
     text.encode()
-    assert "<script>alert(1)</script>" in Page(text).text("h1")
-    assert "{{ 7*7 }}" in Page(text).text("h1")
+    assert "<script>alert(1)</script>" in pages.Page(text).text("h1")
+    assert "{{ 7*7 }}" in pages.Page(text).text("h1")
     assert not set("\u202e\x00\x1b") & set(text)
 
 
@@ -116,9 +64,9 @@ def test_a_long_run_stays_a_small_page(stories: dict[str, RunRecord]) -> None:
     assert len(html(stories["long"])) < 300_000
 
 
-def test_a_bare_run_has_no_empty_sections(stories: dict[str, RunRecord]) -> None:
+def test_a_bare_run_has_no_empty_sections(pages: Any, stories: dict[str, RunRecord]) -> None:
     """A refused run is its verdict and its reason, not a row of empty tables."""
-    page = Page(html(stories["refused"]))
+    page = pages.Page(html(stories["refused"]))
     assert "table" not in page.tags
     assert "Nothing more to show" in page.text()
 
@@ -128,15 +76,15 @@ def test_the_same_record_makes_the_same_page(stories: dict[str, RunRecord]) -> N
     assert html(stories["deviated"]) == html(stories["deviated"])
 
 
-def test_ratios_carry_their_samples_and_interval(stories: dict[str, RunRecord]) -> None:
+def test_ratios_carry_their_samples_and_interval(pages: Any, stories: dict[str, RunRecord]) -> None:
     """No percentage stands on top without n."""
-    text = Page(html(stories["held"])).text("main")
+    text = pages.Page(html(stories["held"])).text("main")
     assert re.search(r"Success during the fault [\d.]+ % 95 % interval \[[\d.]+ %, [\d.]+ %\], n = \d+", text)
 
 
-def test_tables_have_headers_and_pictures_have_names(stories: dict[str, RunRecord]) -> None:
+def test_tables_have_headers_and_pictures_have_names(pages: Any, stories: dict[str, RunRecord]) -> None:
     """Each table cell has a header to be read with, each meaningful picture a title and a description."""
-    page = Page(html(stories["deviated"]))
+    page = pages.Page(html(stories["deviated"]))
     assert page.tags.count("thead") == page.tags.count("table")
     assert page.attributes.count(("role", "img")) == page.tags.count("desc") == 2
     hidden = page.attributes.count(("aria-hidden", "true"))
@@ -208,9 +156,9 @@ def test_labels_of_marks_do_not_overlap(story: RunRecord) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_record_makes_a_whole_harmless_page(
-    any_record: st.SearchStrategy[RunRecord], data: st.DataObject
+    pages: Any, any_record: st.SearchStrategy[RunRecord], data: st.DataObject
 ) -> None:
     """Whatever is missing, odd or hostile in a record, a page comes out and nothing on it runs."""
     text = html(data.draw(any_record))
     text.encode()
-    assert_harmless(Page(text))
+    pages.assert_harmless(pages.Page(text))

@@ -1,0 +1,157 @@
+"""The rows that pictures of a breaker are made of: faults, states with their brackets, calls, time.
+
+A state is told by its height and pattern as much as by its colour: closed is a thin line, half-open is
+half as high and hatched, open is full, and what is not known is dotted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from agent.report.breaker import words
+from agent.report.breaker.read import LANES
+from agent.report.scales import Scale, ticks, width_px
+from agent.report.shapes import Row, Shape, level, path, rect, text, upright
+from agent.report.words import brief, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from agent.report.breaker.read import Fault, Raster, Step, Stretch
+
+LEFT_PX, RIGHT_PX = 92.0, 14.0
+BAND_PX, LANE_PX, GAP_PX = 22.0, 15.0, 9.0
+FULL_PX, BOLD_PX = 18.0, 13.0
+HEIGHTS = {"closed": 5.0, "half_open": 13.0, "open": FULL_PX}
+TITLES = {
+    "let_through_well": "went well",
+    "let_through_failed": "failed",
+    "kept_back": "kept back",
+    "aside": "aside",
+    "answered_well": "answered",
+    "answered_badly": "failed",
+}
+HEADS = {"let_through_well": "Calls", "answered_well": "Dependency"}
+"""The heading that stands over the first of its lanes."""
+TICK_STEP_PX = 0.5
+"""Moments closer together than this are one tick."""
+STEPS_S = (1, 2, 5)
+
+
+def clock(low: float, high: float, width: float) -> Scale:
+    """Return the scale of time of a picture that is *width* pixels wide."""
+    return Scale(low=low, high=high, first=LEFT_PX, last=width - RIGHT_PX)
+
+
+def faults_row(faults: Sequence[Fault], time: Scale, top: float) -> Row:
+    """Draw when which fault was in; names where there is room."""
+    shapes: list[Shape] = [text(0, top + 14, "Fault", "row-title")]
+    for fault in visible(faults, time):
+        x, to_x, kind = time(fault.since), time(fault.until), brief(fault.kind, 20)
+        tip = f"{kind}: {fault.until - fault.since:.2f} s"
+        shapes += [rect(x, top, to_x, FULL_PX, "fault-bar", tip=tip)]
+        if to_x - x > width_px(kind, BOLD_PX) + 10:
+            shapes.append(rect(x + 2, top + 2, x + 8 + width_px(kind, BOLD_PX), FULL_PX - 4, "fault-plate"))
+            shapes.append(text(x + 5, top + 13, kind, "fault-name"))
+    return Row(height=BAND_PX, shapes=shapes)
+
+
+def shades(faults: Sequence[Fault], time: Scale, top: float, floor: float) -> list[Shape]:
+    """Draw the faults' time as a shade behind everything else."""
+    height = round(floor - top, 1)
+    return [rect(time(f.since), top, time(f.until), height, "fault-shade") for f in visible(faults, time)]
+
+
+def visible[T: (Fault, Stretch)](spans: Iterable[T], time: Scale) -> list[T]:
+    """Return what lies in the picture."""
+    return [each for each in spans if each.until >= time.low and each.since <= time.high]
+
+
+def states_row(
+    name: str, stretches: Sequence[Stretch], steps: Sequence[Step], time: Scale, top: float
+) -> Row:
+    """Draw states over time, and each change as wide as the bracket that it lies in."""
+    floor = top + FULL_PX
+    shapes: list[Shape] = [text(0, top + 14, name, "row-title")]
+    for each in visible(stretches, time):
+        shapes += _stretch(each, time, floor)
+    for step in steps:
+        if step.before < time.low or step.after > time.high:
+            continue
+        within = f"within {1000 * (step.before - step.after):.0f} ms"
+        tip = f"{words.state(step.was)} to {words.state(step.to)}, {within}"
+        shapes.append(rect(time(step.after), top, time(step.before), FULL_PX, "bracket", tip=tip))
+    return Row(height=BAND_PX + 2, shapes=shapes)
+
+
+def _stretch(each: Stretch, time: Scale, floor: float) -> list[Shape]:
+    x, to_x, word = time(each.since), time(each.until), words.state(each.state)
+    known = each.state in HEIGHTS
+    height = HEIGHTS.get(each.state, FULL_PX - 6)
+    look = each.state if known else "untold"
+    tip = f"{word} for {each.until - each.since:.2f} s" + (f": {brief(each.says, 160)}" if each.says else "")
+    shapes = [rect(x, floor - height, to_x, height, f"state {look}", tip=tip)]
+    if look in {"half_open", "untold"}:
+        shapes.append(rect(x, floor - height, to_x, height, f"{look}-pattern"))
+    if to_x - x > width_px(word, BOLD_PX) + 10:
+        # Over the thin line of closed there is room; what is hatched or dotted gets a plate.
+        y = floor - height - 3 if look == "closed" else floor - height / 2 + 3.5
+        if look in {"half_open", "untold"}:
+            shapes.append(
+                rect(x + 2, floor - height + 1, x + 6 + width_px(word, BOLD_PX), height - 2, "state-plate")
+            )
+        shapes.append(text(x + 4, y, word, f"state-name on-{look}"))
+    return shapes
+
+
+def lanes_row(
+    raster: Raster, time: Scale, top: float, tick_px: float = 9.0, chosen: Collection[float] = ()
+) -> Row:
+    """Draw both streams, one tick a call in the lane that says what became of it; *chosen* ones bolder."""
+    shapes: list[Shape] = []
+    y = top
+    for lane in LANES:
+        moments = raster.lanes[lane]
+        if lane in HEADS:
+            shapes.append(text(0, y + 11, HEADS[lane], "row-title"))
+            y += LANE_PX
+        if not moments and lane == "aside":
+            continue
+        shapes += [
+            text(LEFT_PX - 6, y + tick_px + 1, TITLES[lane], "row-note", anchor="end"),
+            level(y + tick_px + 3.5, time.first, time.last, "grid"),
+        ]
+        if moments:
+            shapes.append(_ticks(moments, raster.every[lane], time, y + 3, tick_px, lane))
+        if bold := [at for at in moments if at in chosen]:
+            shapes.append(path("".join(f"M{time(at):g} {y + 2:g}v{tick_px + 2:g}" for at in bold), "chosen"))
+        y += tick_px + 6
+    return Row(height=y - top + GAP_PX, shapes=shapes)
+
+
+def _ticks(moments: Sequence[float], every: int, time: Scale, y: float, tick_px: float, lane: str) -> Shape:
+    """Draw one short line for each moment, one for those that fall on the same half pixel."""
+    places = dict.fromkeys(round(time(at) / TICK_STEP_PX) * TICK_STEP_PX for at in moments)
+    tip = f"{len(moments):,} drawn, one in {every:,}" if every > 1 else f"{len(moments):,}"
+    return path("".join(f"M{x:g} {y:g}v{tick_px:g}" for x in places), f"call {lane}", tip=tip)
+
+
+def axis_row(time: Scale, zero: float, floor: float, note: str = "") -> Row:
+    """Draw the axis: seconds since *zero*, round ones."""
+    shapes = [path(f"M{time.first} {floor}H{time.last}", "axis")]
+    most = max(2, int((time.last - time.first) / 62))
+    for tick in ticks(time.low - zero, time.high - zero, most, STEPS_S):
+        x = time(zero + tick)
+        shapes += [
+            upright(x, floor, floor + 5, "axis"),
+            text(x, floor + 17, f"{tick:g} s", "tick", anchor=_anchor(x, time)),
+        ]
+    said = note or f"seconds since {utc(math.floor(zero))}"
+    shapes.append(text(time.first, floor + 34, said, "row-note"))
+    return Row(height=42.0, shapes=shapes)
+
+
+def _anchor(x: float, time: Scale) -> str:
+    """Keep the last label on the paper."""
+    return "end" if x > time.last - 6 else "middle"

@@ -1,0 +1,68 @@
+"""The whole recording in one picture: faults, inferred states, the breaker's own word, both streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.report.breaker import bands, words
+from agent.report.breaker.read import stretches
+from agent.report.shapes import Scene
+from agent.report.words import brief
+
+if TYPE_CHECKING:
+    from agent.report.breaker.read import Answer, Stream
+    from agent.report.scales import Scale
+    from agent.report.shapes import Row
+
+A_DAY_S = 86_400.0
+
+
+def zero_of(answer: Answer, started_at: float) -> float:
+    """Return the moment from which pictures count: the start of the run where it is near, else their own."""
+    low = answer.span[0] if answer.span else started_at
+    return started_at if 0 <= low - started_at < A_DAY_S else low
+
+
+def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
+    """Return both streams over time under the states; None where nothing has a time."""
+    if answer.span is None:
+        return None
+    time = bands.clock(*answer.span, width)
+    rows = [bands.faults_row(answer.faults, time, 4.0)]
+    rows += state_rows(answer, answer.whole, time, 4.0 + rows[0].height)
+    top = 4.0 + sum(row.height for row in rows) + 4
+    rows.append(bands.lanes_row(answer.raster, time, top))
+    floor = top + rows[-1].height
+    axis = bands.axis_row(time, zero_of(answer, started_at), floor)
+    under = bands.shades(answer.faults, time, 4.0, floor)
+    return Scene(
+        width=width,
+        height=round(floor + axis.height),
+        shapes=(*under, *(shape for row in rows for shape in row.shapes), *axis.shapes),
+        says=words.course(answer),
+    )
+
+
+def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -> list[Row]:
+    """Draw the inferred states, and under them what each reader saw the breaker say of itself."""
+    rows = []
+    if stream is not None:
+        found = stretches(stream, *(answer.span or (time.low, time.high)))
+        rows.append(bands.states_row("Inferred", found, stream.steps, time, top))
+    return rows
+
+
+def strip(answer: Answer, stream: Stream, width: float) -> Scene | None:
+    """Return the states of one key alone, on the time of the whole."""
+    if answer.span is None:
+        return None
+    time = bands.clock(*answer.span, width)
+    band = bands.states_row("", stretches(stream, *answer.span), stream.steps, time, 2.0)
+    under = bands.shades(answer.faults, time, 0.0, band.height)
+    states = ", ".join(words.state(each) for each in stream.sequence[:40])
+    return Scene(
+        width=width,
+        height=band.height,
+        shapes=(*under, *band.shapes),
+        says=f"{brief(stream.key, 60)}: {states or 'no state was inferred'}",
+    )

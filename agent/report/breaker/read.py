@@ -1,0 +1,346 @@
+"""An answer, read into records: what is missing or odd in it is left out, and everything has a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent.report.words import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_STREAMS, MOST_STEPS, MOST_FINDINGS, MOST_PROPERTIES = 50, 2_000, 60, 60
+MOST_MOMENTS, MOST_CALLS, MOST_READERS, MOST_EACH = 50_000, 20, 6, 500
+TOO_FAR = 1e12
+"""No figure and no time is larger; what is larger is taken for missing."""
+LANES = (
+    "let_through_well",
+    "let_through_failed",
+    "kept_back",
+    "aside",
+    "answered_well",
+    "answered_badly",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A state from ``since`` until ``until`` (wall seconds); ``says`` is what else is known of it."""
+
+    state: str
+    since: float
+    until: float
+    says: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A transition and the bracket it lies in, in wall seconds."""
+
+    was: str
+    to: str
+    after: float
+    before: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property:
+    """One measured property; ``limit`` is the most that passes, ``each`` the single observations."""
+
+    name: str
+    unit: str
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    status: str
+    why: str
+    limit: float | None
+    each: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """The states and properties of the breaker for one key; "" is all of them."""
+
+    key: str
+    link: str
+    sequence: tuple[str, ...]
+    steps: tuple[Step, ...]
+    properties: tuple[Property, ...]
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raster:
+    """When what happened, by lane; of some lanes only one moment in so many is there."""
+
+    lanes: Mapping[str, tuple[float, ...]]
+    every: Mapping[str, int]
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The first and the last moment; None if they are not two."""
+        ends = [at for lane in self.lanes.values() if lane for at in (min(lane), max(lane))]
+        return (min(ends), max(ends)) if ends and max(ends) > min(ends) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call that a finding points at."""
+
+    row: int
+    begun: float
+    ended: float
+    answer: str
+    requests: int
+    arrived: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One bug, and what a reader needs to check it."""
+
+    bug: str
+    title: str
+    evidence: str
+    confidence: str
+    severity: str
+    advice: str
+    key: str
+    window: tuple[float, float] | None
+    calls: tuple[Call, ...]
+    raster: Raster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault on the dependency's link, in wall seconds."""
+
+    kind: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What somebody wanted of a property, and whether it is so."""
+
+    property: str
+    low: float | None
+    high: float | None
+    expected: str
+    status: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Everything a report says about a breaker."""
+
+    says: str
+    machine: str
+    machine_says: str
+    streams: tuple[Stream, ...]
+    properties: tuple[Property, ...]
+    findings: tuple[Finding, ...]
+    faults: tuple[Fault, ...]
+    expectations: tuple[Expectation, ...]
+    raster: Raster
+    mapping: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> Stream | None:
+        """What was inferred from all calls together."""
+        return self.streams[0] if self.streams else None
+
+    def stream(self, key: str) -> Stream | None:
+        """Return the stream of *key*, or of all calls."""
+        return next((each for each in self.streams if each.key == key), self.whole)
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """From the first thing that has a time to the last."""
+        ends = [*(self.raster.span or ())]
+        ends += [at for fault in self.faults for at in (fault.since, fault.until)]
+        ends += [at for each in self.streams for step in each.steps for at in (step.after, step.before)]
+        return (min(ends), max(ends)) if ends and max(ends) > min(ends) else None
+
+
+def answer_of(data: Mapping[str, Any] | None) -> Answer | None:
+    """Return *data* as an answer; None when there is none."""
+    if not isinstance(data, Mapping) or not data:
+        return None
+    machine = data.get("machine")
+    told = machine if isinstance(machine, Mapping) else {"kind": machine}
+    return Answer(
+        says=text(data.get("answer"), 1_500),
+        machine=text(told.get("kind") or told.get("name"), 80),
+        machine_says=text(told.get("why") or told.get("says") or told.get("evidence"), 600),
+        streams=tuple(map(_stream, items(data.get("streams"))[:MOST_STREAMS])),
+        properties=_properties(data.get("properties")),
+        findings=tuple(map(_finding, items(data.get("findings"))[:MOST_FINDINGS])),
+        faults=tuple(each for fault in items(data.get("faults"))[:200] if (each := _fault(fault))),
+        expectations=tuple(map(_expectation, items(data.get("expectations"))[:MOST_PROPERTIES])),
+        raster=_raster(data.get("raster"), data.get("raster_every")),
+        mapping=mapping(data.get("mapping")),
+    )
+
+
+def text(value: Any, limit: int = 200) -> str:
+    """Return *value* on one line if it is a text, else nothing."""
+    return brief(value, limit) if isinstance(value, str) else ""
+
+
+def number(value: Any) -> float | None:
+    """Return *value* if it is a number that can be drawn."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < TOO_FAR and math.isfinite(value) else None
+
+
+def count(value: Any) -> int:
+    """Return *value* as a count, 0 if it is none."""
+    found = number(value)
+    return 0 if found is None else max(0, int(found))
+
+
+def items(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects in a list."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return *value* if it is an object."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def numbers(value: Any, most: int = MOST_MOMENTS) -> tuple[float, ...]:
+    """Return the numbers in a list."""
+    found = (number(each) for each in (value[:most] if isinstance(value, list | tuple) else ()))
+    return tuple(each for each in found if each is not None)
+
+
+def _stream(data: Mapping[str, Any]) -> Stream:
+    states = data.get("sequence")
+    return Stream(
+        key=text(data.get("key"), 120),
+        link=text(data.get("link"), 120),
+        sequence=tuple(text(each, 40) for each in (states[:MOST_STEPS] if isinstance(states, list) else ())),
+        steps=tuple(each for step in items(data.get("transitions"))[:MOST_STEPS] if (each := _step(step))),
+        properties=_properties(data.get("properties")),
+        says=text(data.get("answer"), 1_500),
+    )
+
+
+def _step(data: Mapping[str, Any]) -> Step | None:
+    after, before = number(data.get("after_at")), number(data.get("before_at"))
+    if after is None or before is None:
+        return None
+    was, to = text(data.get("from"), 40), text(data.get("to"), 40)
+    return Step(was=was, to=to, after=min(after, before), before=max(after, before))
+
+
+def _properties(data: Any) -> tuple[Property, ...]:
+    found = [(text(name, 80), mapping(each)) for name, each in mapping(data).items()]
+    return tuple(_property(name, each) for name, each in found[:MOST_PROPERTIES])
+
+
+def _property(name: str, data: Mapping[str, Any]) -> Property:
+    low, high = number(data.get("low")), number(data.get("high"))
+    if low is not None and high is not None and low > high:
+        low, high = high, low
+    return Property(
+        name=name,
+        unit=text(data.get("unit"), 20),
+        estimate=number(data.get("estimate")),
+        low=low,
+        high=high,
+        n=count(data.get("n")),
+        status=text(data.get("status"), 20) or "inconclusive",
+        why=text(data.get("why"), 400),
+        limit=number(data.get("limit")),
+        each=_pairs(mapping(data.get("more")).get("each")),
+    )
+
+
+def _pairs(value: Any) -> tuple[tuple[float, float], ...]:
+    pairs = [numbers(each, 2) for each in (value[:MOST_EACH] if isinstance(value, list | tuple) else ())]
+    return tuple((min(pair), max(pair)) for pair in pairs if len(pair) == 2)
+
+
+def _finding(data: Mapping[str, Any]) -> Finding:
+    window = mapping(data.get("evidence_window"))
+    since, until = number(window.get("from_at")), number(window.get("to_at"))
+    calls = [_call(each) for each in items(data.get("evidence_calls"))[:MOST_CALLS]]
+    return Finding(
+        bug=text(data.get("bug"), 80),
+        title=text(data.get("title"), 160) or text(data.get("bug"), 80) or "Finding without a title",
+        evidence=text(data.get("evidence"), 1_000),
+        confidence=text(data.get("confidence"), 40),
+        severity=text(data.get("severity"), 40),
+        advice=text(data.get("advice"), 600),
+        key=text(data.get("key"), 120),
+        window=(since, until) if since is not None and until is not None and until > since else None,
+        calls=tuple(each for each in calls if each),
+        raster=_raster(data.get("evidence_raster"), data.get("evidence_raster_every")),
+    )
+
+
+def _call(data: Mapping[str, Any]) -> Call | None:
+    begun, ended = number(data.get("begun_at")), number(data.get("ended_at"))
+    if begun is None or ended is None:
+        return None
+    return Call(
+        row=count(data.get("call")),
+        begun=begun,
+        ended=max(begun, ended),
+        answer=text(data.get("answer"), 60),
+        requests=count(data.get("requests")),
+        arrived=numbers(data.get("arrived_at"), MOST_CALLS),
+    )
+
+
+def _fault(data: Mapping[str, Any]) -> Fault | None:
+    since, until = number(data.get("began_at")), number(data.get("ended_at"))
+    if since is None or until is None or until < since:
+        return None
+    return Fault(kind=text(data.get("kind"), 40), since=since, until=until)
+
+
+def _expectation(data: Mapping[str, Any]) -> Expectation:
+    wanted = data.get("expected")
+    bounds = mapping(wanted) or data
+    return Expectation(
+        property=text(data.get("property"), 80),
+        low=number(bounds.get("min")),
+        high=number(bounds.get("max")),
+        expected=text(wanted, 120),
+        status=text(data.get("status"), 20) or "inconclusive",
+        why=text(data.get("why"), 400),
+    )
+
+
+def _raster(lanes: Any, every: Any) -> Raster:
+    found, kept = mapping(lanes), mapping(every)
+    return Raster(
+        lanes={name: tuple(sorted(numbers(found.get(name)))) for name in LANES},
+        every={name: max(1, count(kept.get(name))) for name in LANES},
+    )
+
+
+def stretches(stream: Stream, since: float, until: float) -> list[Stretch]:
+    """Return the states of *stream* from *since* to *until*, each from the middle of its first bracket."""
+    steps: Sequence[Step] = sorted(stream.steps, key=lambda step: (step.after, step.before))
+    edges = [since, *((step.after + step.before) / 2 for step in steps), until]
+    states = [*(stream.sequence[:1] or [steps[0].was] if steps else stream.sequence[:1])]
+    states += [step.to for step in steps]
+    found = []
+    for state, start, end in zip(states, edges, edges[1:], strict=False):
+        low, high = max(start, since), min(end, until)
+        if high > low:
+            found.append(Stretch(state=state, since=low, until=high))
+    return found

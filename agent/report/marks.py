@@ -1,0 +1,42 @@
+"""The few pieces of Markdown that memos are made of; foreign text is escaped here."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent.report.words import NONE, brief, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ANSWERS = {"steady": "✓", "unsteady": "✗", "unknown": "?"}
+"""The sign of each answer."""
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+
+
+def plain(text: str) -> str:
+    """Return *text* on one line, with every sign that Markdown would read taken at its face value."""
+    escaped = _PUNCTUATION.sub(r"\\\1", " ".join(printable(text).split()))
+    return escaped.replace("@", "@\N{WORD JOINER}").replace("://", ":\N{WORD JOINER}//")
+
+
+def code(text: str) -> str:
+    """Return *text* as a code span, also inside a table."""
+    inner = brief(text, 120).replace("|", "\N{BROKEN BAR}")
+    longest = max((len(m) for m in re.findall("`+", inner)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if inner.startswith("`") or inner.endswith("`") else ""
+    return f"{fence}{pad}{inner}{pad}{fence}" if inner else NONE
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Iterator[str]:
+    """Yield a table under the heading *title* (with its ``#``); nothing where it has no row."""
+    if not rows:
+        return
+    if title:
+        yield f"{title}\n"
+    yield "| " + " | ".join(names) + " |"
+    yield "|" + " --- |" * len(names)
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+    yield ""

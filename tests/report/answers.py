@@ -1,0 +1,208 @@
+"""Answers about circuit breakers: inferred from simulated ones, and the extremes of what a page can meet."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from agent.breakers.analysis import analyse, to_json
+from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.streams import Arrivals, Calls, FaultWindow
+
+T0 = 1_795_471_205.120
+LONG = "a-very-long-name-without-any-place-to-break-it-" * 8
+
+
+@functools.cache
+def _inferred(half_open: str, fault: str, rate_rps: float) -> dict[str, Any]:
+    truth = simulate(Design(half_open=half_open), World(fault=fault, rate_rps=rate_rps))
+    return to_json(analyse(truth.calls, truth.arrivals, [truth.fault], link="dependency"), wall_ahead_s=T0)
+
+
+def well() -> dict[str, Any]:
+    """Opens, rejects, tries one, closes."""
+    return dict(_inferred("reject", "error", 30.0))
+
+
+def stampede() -> dict[str, Any]:
+    """Lets everybody in when it tries again."""
+    return dict(_inferred("admit", "hang", 60.0))
+
+
+def of(begun: Any, faults: list[FaultWindow]) -> dict[str, Any]:
+    """Return the answer about calls that all came well through."""
+    n = len(begun)
+    ids, zeros = np.arange(1, n + 1, dtype="u8"), np.zeros(n, "i8")
+    calls = Calls(
+        begun=begun,
+        ended=begun + 0.004,
+        outcome=zeros,
+        status=zeros + 200,
+        degraded=np.zeros(n, bool),
+        key=zeros,
+        id=ids,
+    )
+    arrivals = Arrivals(at=begun + 0.001, ended=begun + 0.003, status=zeros + 200, source=zeros, id=ids)
+    return to_json(analyse(calls, arrivals, faults, link="dependency"), wall_ahead_s=T0)
+
+
+def no_traffic() -> dict[str, Any]:
+    """Nobody called."""
+    return of(np.empty(0), [])
+
+
+def one_call() -> dict[str, Any]:
+    """One call, and a fault that met nobody."""
+    return of(np.array([1.0]), [FaultWindow(kind="error", began=2.0, ended=3.0)])
+
+
+@functools.cache
+def _million() -> dict[str, Any]:
+    return of(np.linspace(0.0, 600.0, 1_000_000), [FaultWindow(kind="slow", began=200.0, ended=400.0)])
+
+
+def million() -> dict[str, Any]:
+    """A million calls in ten minutes."""
+    return dict(_million())
+
+
+def many_findings() -> dict[str, Any]:
+    """Forty findings, each with evidence."""
+    told = stampede()
+    return told | {"findings": [told["findings"][0] | {"title": f"Finding {n}"} for n in range(40)]}
+
+
+def many_streams() -> dict[str, Any]:
+    """Twelve keys."""
+    told = stampede()
+    return told | {
+        "streams": [told["streams"][0], *(told["streams"][0] | {"key": f"shard-{n}"} for n in range(12))]
+    }
+
+
+def named(name: str) -> dict[str, Any]:
+    """Return an answer in which every text is *name*."""
+    told = stampede()
+    stream = told["streams"][0]
+    step = {"from": name, "to": name} | {k: v for k, v in stream["transitions"][0].items() if "_at" in k}
+    properties = {name: next(iter(told["properties"].values())) | {"why": name, "unit": name, "status": name}}
+    finding = told["findings"][0] | dict.fromkeys(
+        ("bug", "title", "evidence", "confidence", "severity", "advice", "key"), name
+    )
+    finding["evidence_calls"] = [each | {"answer": name} for each in finding["evidence_calls"]]
+    return told | {
+        "answer": name,
+        "machine": {"kind": name, "why": name},
+        "streams": [
+            {
+                "key": name,
+                "link": name,
+                "sequence": [name] * 9,
+                "transitions": [step],
+                "properties": properties,
+            }
+            | {"answer": name}
+        ]
+        * 3,
+        "properties": properties,
+        "findings": [finding],
+        "faults": [each | {"kind": name} for each in told["faults"]],
+        "expectations": [{"property": name, "expected": name, "status": name}],
+        "mapping": told["mapping"] | {"by": name},
+    }
+
+
+def long_names() -> dict[str, Any]:
+    """Names that nobody can break."""
+    return named(LONG)
+
+
+EXTREMES = (well, stampede, no_traffic, one_call, million, many_findings, many_streams, long_names)
+
+_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["pass", "fail", "inconclusive", "closed", "open", "half_open", "s", "share", "calls"])
+)
+_anything = st.recursive(
+    _leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+_times = st.floats(T0, T0 + 60.0) | _leaves
+_lanes = st.dictionaries(
+    st.sampled_from(["let_through_well", "let_through_failed", "kept_back", "aside", "answered_well"]),
+    st.lists(_times, max_size=6) | _anything,
+    max_size=4,
+)
+
+
+def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return objects with any of *fields*, and now and then something else altogether."""
+    return st.fixed_dictionaries({}, optional=fields) | _anything
+
+
+_transitions = _some(**{"from": _leaves, "to": _leaves, "after_at": _times, "before_at": _times})
+_properties = st.dictionaries(
+    st.sampled_from(["half_open_budget", "leak_share", "time_to_half_open_s"]) | st.text(max_size=9),
+    _some(
+        unit=_leaves,
+        estimate=_leaves,
+        low=_leaves,
+        high=_leaves,
+        n=_leaves,
+        status=_leaves,
+        why=_leaves,
+        limit=_leaves,
+        more=_some(each=st.lists(st.tuples(_leaves, _leaves) | _anything, max_size=4)),
+    ),
+    max_size=3,
+)
+_findings = _some(
+    bug=_leaves,
+    title=_leaves,
+    evidence=_leaves,
+    advice=_leaves,
+    severity=_leaves,
+    confidence=_leaves,
+    key=_leaves,
+    evidence_window=_some(from_at=_times, to_at=_times),
+    evidence_calls=st.lists(
+        _some(call=_leaves, begun_at=_times, ended_at=_times, answer=_leaves, requests=_leaves)
+        | _some(begun_at=_times, ended_at=_times, arrived_at=st.lists(_times, max_size=3)),
+        max_size=3,
+    ),
+    evidence_raster=_lanes,
+    evidence_raster_every=_anything,
+)
+_streams = _some(
+    key=_leaves,
+    link=_leaves,
+    sequence=st.lists(_leaves, max_size=5),
+    transitions=st.lists(_transitions, max_size=4),
+    properties=_properties,
+    answer=_leaves,
+)
+anything = _some(
+    answer=_leaves,
+    machine=_leaves | _some(kind=_leaves, why=_leaves),
+    streams=st.lists(_streams, max_size=3),
+    properties=_properties,
+    findings=st.lists(_findings, max_size=3),
+    faults=st.lists(_some(kind=_leaves, began_at=_times, ended_at=_times), max_size=3),
+    expectations=st.lists(
+        _some(property=_leaves, expected=_leaves | _some(min=_leaves, max=_leaves), status=_leaves),
+        max_size=3,
+    ),
+    raster=_lanes,
+    raster_every=_anything,
+    mapping=_some(by=_leaves, calls=_leaves, doubtful_share=_leaves),
+    whitebox=_anything,
+)
+"""Answers of every kind, also those no exercise would leave."""
