@@ -42,6 +42,7 @@ def before_experiment_control(
     warm_up_s: float = 0.0,
     seed: int = 0,
     max_duration_s: float = 3600.0,
+    rate_max_rps: float | None = None,
     **_: Any,
 ) -> None:
     """Start the driver, and return once its first answers are there and *warm_up_s* is over.
@@ -56,6 +57,7 @@ def before_experiment_control(
         warm_up_s: Seconds of traffic before the first look, so that its window is full.
         seed: Repeats the Poisson arrivals.
         max_duration_s: The driver's own hard end.
+        rate_max_rps: The most that ``agent.faults.traffic.surge`` may raise the rate to; none by default.
 
     Raises:
         NoEvidence: It did not start (Chaos Toolkit hides this; the probes then say it).
@@ -70,6 +72,7 @@ def before_experiment_control(
         headers=tuple((headers or {}).items()),
         seed=seed,
         max_duration_s=max_duration_s,
+        rate_max_rps=rate_max_rps,
     )
     _start(plan, run.folder)
     _await_answers(run.folder / FILE)
@@ -102,7 +105,7 @@ def _start(plan: Plan, folder: Path) -> None:
         theirs, ours = os.pipe()
     command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan))]
     with (folder / "traffic.log").open("ab") as errors:
-        command += ["--out", str(folder / FILE), "--lifeline-fd", str(theirs)]
+        command += ["--out", str(folder / FILE), "--commands", str(folder), "--lifeline-fd", str(theirs)]
         # In a session of its own: it must outlive a child that is stopped, for the last look.
         detached.start(command, stdout=errors, stderr=errors, pass_fds=[theirs])
     if lifeline is None:

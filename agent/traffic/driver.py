@@ -9,17 +9,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.traffic.client import Connection
+from agent.traffic.offers import Offer
+from agent.traffic.pace import Pace
 from agent.traffic.samples import RECORD, Outcome, header, key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.traffic.plan import Plan
 
 FLUSH_S = 0.03
 LOOKAHEAD_S = 0.0005
+POLL_S = 0.02
+AHEAD_S = 0.03
+"""A new offer holds from so much later on, when whoever sleeps until the next departure has seen it."""
 ID_MASK = 2**64 - 1
 
 
@@ -35,42 +43,77 @@ class Driver:
         self._in_flight = 0
         parts = urlsplit(plan.url)
         self._host, self._port = parts.hostname or "", parts.port or 80
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        extra = "".join(f"{name}: {value}\r\n" for name, value in plan.headers)
-        head = f"host: {parts.netloc}\r\n{extra}"
-        keys = plan.keys or ("",)
-        self._requests = [
-            (f"GET {target.replace('{key}', key)} HTTP/1.1\r\n{head}".encode(), key_of(key)) for key in keys
-        ]
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._netloc = parts.netloc
+        self._requests = self._planned()
+        self._mixed: tuple[float, tuple[bytes, int]] | None = None
+        self._pace = Pace(plan.rate_rps, arrivals=plan.arrivals, seed=plan.seed)
+        self._coming: deque[Offer] = deque()
         self._trace = random.Random(time.time_ns())
+        self._dice = random.Random(plan.seed)
         self._loop = asyncio.get_running_loop()
+        self._started_wall, self._started = time.time(), time.monotonic()
+        self.sent = 0
+        """Departures so far that were not shed."""
+        self._in_force, self._sent_before = self.planned, 0
+
+    def _planned(self) -> list[tuple[bytes, int]]:
+        keys = self._plan.keys or ("",)
+        return [(self._head(self._target.replace("{key}", key), {}), key_of(key)) for key in keys]
+
+    def _head(self, target: str, more: Mapping[str, str]) -> bytes:
+        fields = [("host", self._netloc), *self._plan.headers, *more.items()]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        return f"GET {target} HTTP/1.1\r\n{lines}".encode()
+
+    def adopt(self, offer: Offer) -> None:
+        """Send as *offer* says from its moment on, which is not before that of an earlier one."""
+        self._pace.change(offer.at - self._started, offer.rate_rps)
+        self._coming.append(offer)
+
+    def sent_since(self, at: float) -> int:
+        """Return how many left under the offer that began *at*; 0 before its first one."""
+        return self.sent - self._sent_before if self._in_force.at == at else 0
+
+    @property
+    def planned(self) -> Offer:
+        """What is offered from the start on."""
+        return Offer(at=self._started, rate_rps=self._plan.rate_rps, timeout_s=self._plan.timeout_s)
 
     async def drive(self, stop: asyncio.Event) -> None:
         """Send until *stop* or the plan's end, then wait for what is in flight (bounded by its timeout)."""
-        started_wall, started = time.time(), time.monotonic()
-        self._records += header(started_wall - started)
+        self._records += header(self._started_wall - self._started)
         flusher = asyncio.create_task(self._flush())
-        for number, at in enumerate(self._plan.departures()):
-            if at > self._plan.max_duration_s or stop.is_set():
-                break
-            await self._until(started + at, stop)
-            if stop.is_set():
-                break
-            self._depart(number, due=started + at, intended_at=started_wall + at)
+        number = 0
+        while (at := await self._next(stop)) is not None:
+            self._depart(number, due=self._started + at, intended_at=self._started_wall + at)
+            self._pace.advance()
+            number += 1
         deadline = time.monotonic() + self._plan.timeout_s
         while self._in_flight and not stop.is_set() and time.monotonic() < deadline:  # noqa: ASYNC110  # rare
             await asyncio.sleep(FLUSH_S)
         flusher.cancel()
         self._write()
 
-    async def _until(self, due: float, stop: asyncio.Event) -> None:
-        while not stop.is_set() and (left := due - time.monotonic()) > LOOKAHEAD_S:  # noqa: ASYNC110  # the clock decides
-            await asyncio.sleep(min(left, 0.2))
-        if time.monotonic() - due > FLUSH_S:
-            await asyncio.sleep(0)  # late: still let answers in between departures
+    async def _next(self, stop: asyncio.Event) -> float | None:
+        """Wait for the next departure and return when it is due; None when there is none any more."""
+        while not stop.is_set():
+            due = self._pace.due  # asked anew each time: an offer may have come meanwhile
+            left = min(due, self._plan.max_duration_s) - (time.monotonic() - self._started)
+            if left > LOOKAHEAD_S:
+                await asyncio.sleep(min(left, POLL_S))
+            elif due > self._plan.max_duration_s:
+                return None
+            else:
+                if left < -FLUSH_S:
+                    await asyncio.sleep(0)  # late: still let answers in between departures
+                return due
+        return None
 
     def _depart(self, number: int, *, due: float, intended_at: float) -> None:
-        head, key = self._requests[number % len(self._requests)]
+        while self._coming and due >= self._coming[0].at:
+            self._switch(self._coming.popleft())
+        head, key = self._choose(number)
         trace = self._trace.getrandbits(128)
         exchange = _Exchange(self, due=due, intended_at=intended_at, key=key, trace=trace)
         if self._in_flight >= self._plan.in_flight_max:
@@ -78,7 +121,19 @@ class Driver:
             return
         self._in_flight += 1
         ids = f"x-request-id: {trace:032x}\r\ntraceparent: 00-{trace:032x}-{trace >> 64 or 1:016x}-01\r\n\r\n"
-        exchange.begin(head + ids.encode(), self._plan.timeout_s)
+        self.sent += 1
+        exchange.begin(head + ids.encode(), self._in_force.timeout_s)
+
+    def _switch(self, offer: Offer) -> None:
+        self._in_force, self._sent_before = offer, self.sent
+        self._mixed, mix = None, offer.mix
+        if mix is not None:
+            self._mixed = (mix.share, (self._head(mix.path or self._target, mix.headers), key_of(mix.key)))
+
+    def _choose(self, number: int) -> tuple[bytes, int]:
+        if self._mixed is not None and self._dice.random() < self._mixed[0]:
+            return self._mixed[1]
+        return self._requests[number % len(self._requests)]
 
     # connections
 
@@ -177,6 +232,7 @@ class _Exchange:
         except OSError:
             return self.end(Outcome.BROKEN)
         if connection is None:
+            self._driver.sent -= 1
             return self.end(Outcome.SHED)
         if self._ended:  # timed out while connecting
             return self._driver.give_back(connection, reusable=connection.is_open)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from agent.model import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RATE_MAX_RPS = 50_000.0
 SAMPLES_MAX = 20_000_000
@@ -22,7 +16,8 @@ class Plan:
     """Open-loop load on one URL.
 
     ``url`` may hold ``{key}``, which takes the values of *keys* in turn.  ``arrivals`` is ``clock``
-    (exact spacing) or ``poisson`` (seeded).  Times are seconds.
+    (exact spacing) or ``poisson`` (seeded).  ``rate_max_rps`` is the most that a surge may ask for
+    while the plan is driven; None allows none.  Times are seconds.
     """
 
     url: str
@@ -36,24 +31,26 @@ class Plan:
     degraded_header: str = "x-degraded"
     headers: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    rate_max_rps: float | None = None
 
     def __post_init__(self) -> None:
         if not self.url.startswith("http://"):
             raise UsageError(f"traffic speaks http:// only, not {self.url!r}")
         if not 0 < self.rate_rps <= RATE_MAX_RPS:
             raise UsageError(f"rate_rps must be above 0 and at most {RATE_MAX_RPS:g}, not {self.rate_rps:g}")
-        if self.rate_rps * self.max_duration_s > SAMPLES_MAX:
-            raise UsageError(f"{self.rate_rps:g} rps for {self.max_duration_s:g} s is too much to record")
+        if not self.rate_rps <= self.ceiling_rps <= RATE_MAX_RPS:
+            raise UsageError(
+                f"rate_max_rps must be at least rate_rps and at most {RATE_MAX_RPS:g}, "
+                f"not {self.ceiling_rps:g}"
+            )
+        if self.ceiling_rps * self.max_duration_s > SAMPLES_MAX:
+            raise UsageError(f"{self.ceiling_rps:g} rps for {self.max_duration_s:g} s is too much to record")
         if self.arrivals not in ("clock", "poisson"):
             raise UsageError(f"arrivals is clock or poisson, not {self.arrivals!r}")
         if ("{key}" in self.url) != bool(self.keys):
             raise UsageError("give keys and {key} in the url together, or neither")
 
-    def departures(self) -> Iterator[float]:
-        """Yield intended departures, seconds after the start, endlessly."""
-        if self.arrivals == "clock":
-            yield from (i / self.rate_rps for i in itertools.count())
-        dice, at = random.Random(self.seed), 0.0
-        while True:
-            at += dice.expovariate(self.rate_rps)
-            yield at
+    @property
+    def ceiling_rps(self) -> float:
+        """The most requests a second that may ever be offered."""
+        return self.rate_rps if self.rate_max_rps is None else self.rate_max_rps
