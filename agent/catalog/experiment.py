@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from agent.catalog.extension import GamedayKeys
+    from agent.catalog.extension import AfterKeys, GamedayKeys
     from agent.catalog.problem import Problem
     from agent.model import Call
 
@@ -32,6 +32,17 @@ class Schedule:
     cron: str
     timezone: str = "UTC"
     jitter_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """After which rollouts it runs; ``workloads`` are as ``deployment/NAME``."""
+
+    workloads: tuple[str, ...]
+    namespace: str
+    settle_s: float = 30.0
+    debounce_s: float = 300.0
+    rollback: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,7 @@ class Allowance:
     during: During = field(default_factory=During)
     recover_within_s: float = 10.0
     schedule: Schedule | None = None
+    after: After | None = None
     tags: tuple[str, ...] = ()
     owner: str | None = None
 
@@ -156,6 +168,17 @@ def allowance(keys: GamedayKeys, *, tags: tuple[str, ...] = ()) -> Allowance:
         during=During(unsteady_s_max=unsteady_s_max),
         recover_within_s=keys.recover_within_s,
         schedule=Schedule(cron=due.cron, timezone=due.timezone, jitter_s=due.jitter_s) if due else None,
+        after=_after(keys.after) if keys.after else None,
         tags=tags,
         owner=keys.owner,
+    )
+
+
+def _after(keys: AfterKeys) -> After:
+    return After(
+        workloads=tuple(keys.workloads),
+        namespace=keys.namespace,
+        settle_s=keys.settle_s,
+        debounce_s=keys.debounce_s,
+        rollback=keys.on_deviated == "rollback",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -20,6 +21,40 @@ class ScheduleKeys(Part):
     """The IANA time zone the cron fields are read in.  Default UTC, the one zone without gaps."""
     jitter_s: SecondsOrZero = 0.0
     """Each start is late by a random part of this many seconds.  Default 0: at the minute."""
+
+
+_WORKLOAD = re.compile(r"(deployment|statefulset|daemonset)/[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def _workload(text: str) -> str:
+    if not _WORKLOAD.fullmatch(text):
+        raise ValueError("is no workload; write deployment/NAME, statefulset/NAME or daemonset/NAME")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not _NAMESPACE.fullmatch(text):
+        raise ValueError("is no name of a namespace: small letters, digits and dashes")
+    return text
+
+
+class AfterKeys(Part):
+    """After which rollouts in Kubernetes ``gameday serve`` and ``gameday check --after`` run this."""
+
+    workloads: Annotated[list[Annotated[str, AfterValidator(_workload)]], Field(min_length=1)]
+    """Which workloads: deployment/NAME, statefulset/NAME or daemonset/NAME.  Required."""
+    namespace: Annotated[str, AfterValidator(_namespace)]
+    """The namespace they are in.  Required: a name alone may mean another one elsewhere."""
+    settle_s: SecondsOrZero = 30.0
+    """Seconds for which the rollout must have been finished.  Default 30: caches are warm again and
+    connections are balanced, so that what is measured is the release and not its arrival."""
+    debounce_s: SecondsOrZero = 300.0
+    """At most one run in so many seconds; of the rollouts meanwhile only the newest counts.  Default
+    300: a release in several steps is one release."""
+    on_deviated: Literal["nothing", "rollback"] = "nothing"
+    """What becomes of a rollout whose run is DEVIATED: rollback undoes it, as ``kubectl rollout undo``
+    does, and only if the workload is still at that revision.  Default nothing."""
 
 
 class RadiusKeys(Part):
@@ -71,6 +106,8 @@ class GamedayKeys(Part):
     a run without an end is a fault without an end."""
     schedule: ScheduleKeys | None = None
     """When to run by itself.  Default: only when asked."""
+    after: AfterKeys | None = None
+    """After which rollouts to run.  Default: after none."""
     blast_radius: RadiusKeys | None = None
     """The most that may be hit.  Default: GAMEDAY_RADIUS_COUNT victims, which is 1."""
     watch: WatchKeys = Field(default_factory=WatchKeys)

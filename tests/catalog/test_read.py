@@ -11,7 +11,7 @@ import pytest
 import yaml
 from chaoslib.experiment import ensure_experiment_is_valid
 
-from agent.catalog.experiment import During, Fault, Schedule, Watch
+from agent.catalog.experiment import After, During, Fault, Schedule, Watch
 from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import discover, problems, read
 from agent.model import Call, Radius
@@ -55,6 +55,18 @@ def test_an_experiment_is_read(bench: Bench, example: str, known_modules: Module
     assert experiment.faults == (Fault(name="kill-a-shard", call=call, where="method[0]"),)
     assert [probe["name"] for probe in experiment.probes] == ["success-ratio"]
     assert experiment.longest_s == 60 + 30 + 15
+
+
+def test_after_which_rollouts_it_runs(bench: Bench, example: str, known_modules: Modules) -> None:
+    """Workloads, namespace and times are read; undoing the rollout is off unless it is said."""
+    after = "    after: {workloads: [deployment/gateway], namespace: shop, settle_s: 5}\n"
+    text = example.replace("    recover_within_s", after + "    recover_within_s", 1)
+    found = read(bench.write(text), modules=known_modules, environ={}).allowance.after
+    assert found == After(workloads=("deployment/gateway",), namespace="shop", settle_s=5, debounce_s=300)
+    text = text.replace("settle_s: 5", "on_deviated: rollback")
+    found = read(bench.write(text), modules=known_modules, environ={}).allowance.after
+    assert found is not None
+    assert found.rollback
 
 
 def test_the_definition_is_what_chaos_toolkit_reads(

@@ -348,6 +348,24 @@ CASES: list[Case] = [
         "extensions[0].schedule.timezone",
         "did you mean Europe/Berlin?",
     ),
+    (
+        "extensions.0.after",
+        {"workloads": ["gateway"], "namespace": "shop"},
+        "extensions[0].after.workloads[0]",
+        "deployment",
+    ),
+    (
+        "extensions.0.after",
+        {"workloads": [], "namespace": "shop"},
+        "extensions[0].after.workloads",
+        "at least 1",
+    ),
+    (
+        "extensions.0.after",
+        {"workloads": ["deployment/gateway"]},
+        "extensions[0].after",
+        "namespace is missing",
+    ),
     ("method.0.pauses", {"after": 60}, "extensions[0].timeout_s", "the pauses of the method take 60 s"),
 ]
 
