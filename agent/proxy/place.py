@@ -53,6 +53,7 @@ def _proxy_of_its_own(settings: Settings, link: str) -> Iterator[None]:
     process = subprocess.Popen(
         [*command, "--lifeline-fd", str(lifeline)],
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # ours carries results only
         stderr=subprocess.PIPE,
         text=True,
         pass_fds=[lifeline],
