@@ -28,6 +28,14 @@ STAGED = Path(__file__).parent / "staged"
 """Modules that the processes under test import."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of Kubernetes run against any cluster."""
+    kinds = ["real", "kwok", "existing"]
+    parser.addoption(
+        "--cluster", choices=kinds, default="real", help="which Kubernetes: ours, ours without nodes, yours"
+    )
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder of the test's own; no GAMEDAY_ variable of the outside reaches it."""

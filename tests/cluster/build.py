@@ -27,6 +27,10 @@ class Failed(Exception):
     """A step did not succeed; the message says what it was and where its log is."""
 
 
+class Unable(Failed):
+    """This machine cannot; the message says what is missing."""
+
+
 def say(line: str) -> None:
     """Tell the person who waits; standard output is for results."""
     sys.stderr.write(f"cluster: {line}\n")
@@ -93,7 +97,7 @@ def run(words: Sequence[str], *, log: Path, cwd: Path | None = None, within_s: f
                 words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, check=True, timeout=within_s
             )
         except FileNotFoundError as error:
-            raise Failed(f"{words[0]} is not installed; see tests/cluster/packages.sh") from error
+            raise Unable(f"{words[0]} is not installed; see tests/cluster/packages.sh") from error
         except subprocess.TimeoutExpired as error:
             raise Failed(f"{words[0]} took longer than {within_s:g} s; see {log}") from error
         except subprocess.CalledProcessError as error:

@@ -35,7 +35,14 @@ def make(folder: Path, *, addresses: Sequence[str]) -> None:
     command(
         *new,
         *authority,
-        *("-key", str(folder / "server.key"), "-subj", "/CN=kube-apiserver", "-out", str(folder / "server.crt")),
+        *(
+            "-key",
+            str(folder / "server.key"),
+            "-subj",
+            "/CN=kube-apiserver",
+            "-out",
+            str(folder / "server.crt"),
+        ),
         *("-addext", f"subjectAltName={alternatives}", "-addext", "extendedKeyUsage=serverAuth"),
         *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "authorityKeyIdentifier=keyid"),
     )

@@ -6,14 +6,11 @@ import contextlib
 import time
 from pathlib import Path
 
-ROOT = Path("/sys/fs/cgroup")
 
-
-def hierarchies() -> list[Path]:
-    """Return where cgroups can be made: each controller's folder of version 1, or the one of version 2."""
+def mounted(*kinds: str) -> list[Path]:
+    """Return where cgroups of these *kinds* are: ``cgroup`` is version 1, ``cgroup2`` version 2."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    found = [Path(m[1]) for m in mounts if m[2] == "cgroup"]
-    return found or [Path(m[1]) for m in mounts if m[2] == "cgroup2"]
+    return [Path(mount[1]) for mount in mounts if mount[2] in kinds]
 
 
 def make(name: str) -> None:
@@ -21,7 +18,7 @@ def make(name: str) -> None:
 
     Version 1 has sets of processors and memory nodes that are empty in a new cgroup; nothing could run there.
     """
-    for top in hierarchies():
+    for top in mounted("cgroup") or mounted("cgroup2"):
         above = top
         for part in Path(name).parts:
             here = above / part
@@ -50,7 +47,7 @@ def remove(name: str, *, within_s: float = 5.0) -> bool:
 
 def _removed(name: str) -> bool:
     left = False
-    for top in hierarchies():
+    for top in mounted("cgroup", "cgroup2"):  # runc uses both where there are both
         tree = [here for here, *_ in (top / name).walk(top_down=False)]
         for here in tree:
             with contextlib.suppress(OSError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from places import API_PORT, PODS_CIDR, node_address, node_name, pods_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def write(path: Path, content: Any) -> Path:
@@ -32,7 +34,7 @@ def kubeconfig(*, address: str, authority: Path, token: str) -> dict[str, Any]:
 
 
 def kubelet(node: Path, number: int, *, cgroup: str) -> dict[str, Any]:
-    """Return a kubelet's configuration: pods in a cgroup of the test's own, nothing evicted, nothing collected.
+    """Return a kubelet's configuration: pods in a cgroup of their own, nothing evicted or collected.
 
     No CAP_SYS_RESOURCE is needed (``KubeletInUserNamespace``), and cgroup v1 will do.
     """
@@ -131,5 +133,8 @@ def cni(node: Path, number: int) -> dict[str, Any]:
         "ranges": [[{"subnet": pods_of(number)}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    plugins = [{"type": "ptp", "ipMasq": False, "ipam": ipam}, {"type": "portmap", "capabilities": {"portMappings": True}}]
+    plugins = [
+        {"type": "ptp", "ipMasq": False, "ipam": ipam},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": plugins}

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import ssl
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -47,7 +46,7 @@ def main() -> None:
         except (NotUp, OSError) as error:
             _tell({"failed": _with_logs(str(error), folder)})
         finally:
-            _take_down(init, folder)
+            _take_down(folder)
 
 
 def _with_logs(reason: str, folder: Path) -> str:
@@ -65,13 +64,15 @@ def _tell(message: dict[str, Any]) -> None:
 
 def _bring_up(init: Init, folder: Path, order: dict[str, Any]) -> str:
     nodes = order["nodes"]
-    address = _network(order["outside_fd"], nodes)
+    address = _network(order["outside_fd"], nodes, name=folder.name)
     certificates.make(folder, addresses=[address, HUB, "10.96.0.1"])
     token = secrets.token_hex(16)
     (folder / "tokens.csv").touch(mode=0o600)
     (folder / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
     for name, where in (("kubeconfig", address), ("inside.kubeconfig", HUB)):
-        config.write(folder / name, config.kubeconfig(address=where, authority=folder / "ca.crt", token=token))
+        config.write(
+            folder / name, config.kubeconfig(address=where, authority=folder / "ca.crt", token=token)
+        )
     for number in range(1, nodes + 1):
         _start_node(init, folder, order, number)
     _start_api(init, folder, order["program"])
@@ -85,7 +86,7 @@ def _bring_up(init: Init, folder: Path, order: dict[str, Any]) -> str:
     return str(folder / "kubeconfig")
 
 
-def _network(outside: int, nodes: int) -> str:
+def _network(outside: int, nodes: int, *, name: str) -> str:
     """Lay the bridge that the nodes hang on and the wire to the outside; return our address on it."""
     command("ip", "link", "set", "lo", "up")
     command("ip", "link", "add", "nodes", "type", "bridge")
@@ -96,7 +97,7 @@ def _network(outside: int, nodes: int) -> str:
         command("ip", "route", "add", pods_of(number), "via", node_address(number))
     for number in range(LINKS):
         with contextlib.suppress(NotUp):  # the name is taken, by another cluster
-            plug("outside", f"gdc{number}", into=outside, address=f"10.231.{number}.1/30")
+            plug("outside", f"gdc{number}", into=outside, address=f"10.231.{number}.1/30", alias=name)
             command("ip", "address", "add", f"10.231.{number}.2/30", "dev", "outside")
             command("ip", "link", "set", "outside", "up")
             return f"10.231.{number}.2"
@@ -121,8 +122,22 @@ def _start_node(init: Init, folder: Path, order: dict[str, Any], number: int) ->
 
 def _start_api(init: Init, folder: Path, program: str) -> None:
     etcd, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
-    where = ["--data-dir", str(folder / "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd]
-    peers = ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+    where = [
+        "--data-dir",
+        str(folder / "etcd"),
+        "--listen-client-urls",
+        etcd,
+        "--advertise-client-urls",
+        etcd,
+    ]
+    peers = [
+        "--listen-peer-urls",
+        peer,
+        "--initial-advertise-peer-urls",
+        peer,
+        "--initial-cluster",
+        f"default={peer}",
+    ]
     init.start("etcd", [program, "etcd", "--unsafe-no-fsync", "--log-level", "warn", *where, *peers])
     accounts = str(folder / "accounts.key")
     flags = {
@@ -169,7 +184,7 @@ def _ask(folder: Path, token: str, path: str) -> Any:
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     request = urllib.request.Request(f"https://127.0.0.1:{API_PORT}{path}")
     request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=2.0, context=context) as answer:
+    with urllib.request.urlopen(request, timeout=2.0, context=context) as answer:  # noqa: S310  # https, above
         return answer.read()
 
 
@@ -189,7 +204,9 @@ def _answers(folder: Path, token: str, path: str) -> Callable[[], bool]:
 def _is_ready(folder: Path, token: str, node: str) -> Callable[[], bool]:
     def ready() -> bool:
         try:
-            conditions = json.loads(_ask(folder, token, f"/api/v1/nodes/{node}"))["status"].get("conditions", [])
+            conditions = json.loads(_ask(folder, token, f"/api/v1/nodes/{node}"))["status"].get(
+                "conditions", []
+            )
         except OSError:
             return False
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
@@ -197,8 +214,10 @@ def _is_ready(folder: Path, token: str, node: str) -> Callable[[], bool]:
     return ready
 
 
-def _take_down(init: Init, folder: Path) -> None:
-    """Kill everything else in this PID namespace, which unmounts what it mounted; remove cgroups and folder."""
+def _take_down(folder: Path) -> None:
+    """Kill all else in this PID namespace, which unmounts what it mounted; remove cgroups and folder."""
+    with contextlib.suppress(NotUp):
+        command("ip", "link", "delete", "outside")  # or it would stay as long as closed connections linger
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, 9)  # everything but the caller, and that is the first process of the namespace
     while True:

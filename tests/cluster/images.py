@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from build import Failed, alone, forget_old
+from build import Unable, alone, forget_old
 from places import CACHE
 
 if TYPE_CHECKING:
@@ -19,7 +19,23 @@ if TYPE_CHECKING:
 IMAGES = CACHE / "images"
 PAUSE = "localhost/gameday-tests/pause:1"
 BUSYBOX = "localhost/gameday-tests/busybox:1"
-APPLETS = ("sh", "cat", "dd", "echo", "env", "httpd", "ls", "mkdir", "nc", "ps", "sleep", "stat", "top", "wget", "yes")
+APPLETS = (
+    "sh",
+    "cat",
+    "dd",
+    "echo",
+    "env",
+    "httpd",
+    "ls",
+    "mkdir",
+    "nc",
+    "ps",
+    "sleep",
+    "stat",
+    "top",
+    "wget",
+    "yes",
+)
 RECIPE = "1"
 """Change it when the same inputs make another image."""
 
@@ -28,11 +44,11 @@ def scratch_images() -> list[Path]:
     """Return the archives of what holds a pod's sandbox and of busybox.
 
     Raises:
-        Failed: Debian's busybox-static is missing.
+        Unable: Debian's busybox-static is missing.
     """
     found = shutil.which("busybox")
     if found is None:
-        raise Failed("busybox is not installed; see tests/cluster/packages.sh")
+        raise Unable("busybox is not installed; see tests/cluster/packages.sh")
     busybox = Path(found).read_bytes()
     links = {f"bin/{name}": "/bin/busybox" for name in APPLETS}
     pause = {"Entrypoint": ["/bin/busybox", "sleep", "2147483647"]}
@@ -88,13 +104,19 @@ def _archive(name: str, layer: bytes, config: Mapping[str, Any]) -> bytes:
         Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format".
     """
     digest = hashlib.sha256(layer).hexdigest()
-    described = json.dumps({
-        "architecture": "amd64",
-        "os": "linux",
-        "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-    }).encode()
+    described = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        }
+    ).encode()
     config_name = f"{hashlib.sha256(described).hexdigest()}.json"
     manifest = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{digest}/layer.tar"]}]
-    parts = {config_name: described, f"{digest}/layer.tar": layer, "manifest.json": json.dumps(manifest).encode()}
+    parts = {
+        config_name: described,
+        f"{digest}/layer.tar": layer,
+        "manifest.json": json.dumps(manifest).encode(),
+    }
     return _tar([], parts)

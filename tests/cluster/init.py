@@ -35,7 +35,9 @@ class Init:
     done: set[str] = field(default_factory=set)
     """Parts that ended as they should: with success."""
 
-    def start(self, name: str, words: Sequence[str], *, pass_fds: Sequence[int] = (), lifeline: bool = False) -> int:
+    def start(
+        self, name: str, words: Sequence[str], *, pass_fds: Sequence[int] = (), lifeline: bool = False
+    ) -> int:
         """Start a part and return its pid; with *lifeline* it reads the pipe that this process reads."""
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
@@ -130,8 +132,8 @@ def command(*words: str, within_s: float = 10.0) -> None:
         raise NotUp(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
 
 
-def plug(inner: str, outer: str, *, into: int, bridge: str | None = None, address: str | None = None) -> None:
-    """Lay a wire from *inner*, here, to *outer* in the network namespace open as *into*.
+def plug(inner: str, outer: str, *, into: int, bridge: str = "", address: str = "", alias: str = "") -> None:
+    """Lay a wire from *inner*, here, to *outer* in the network namespace *into*, known there as *alias*.
 
     Raises:
         NotUp: It could not be laid, for example because *outer* is taken.
@@ -140,10 +142,12 @@ def plug(inner: str, outer: str, *, into: int, bridge: str | None = None, addres
     os.set_inheritable(into, True)
     _passing(into, "ip", "link", "add", inner, "type", "veth", "peer", "name", outer, "netns", there)
     enter = ("nsenter", f"--net={there}", "ip")
-    if bridge is not None:
+    if bridge:
         _passing(into, *enter, "link", "set", outer, "master", bridge)
-    if address is not None:
+    if address:
         _passing(into, *enter, "address", "add", address, "dev", outer)
+    if alias:
+        _passing(into, *enter, "link", "set", outer, "alias", alias)
     _passing(into, *enter, "link", "set", outer, "up")
 
 

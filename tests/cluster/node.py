@@ -62,7 +62,9 @@ def _start_containerd(init: Init, folder: Path, number: int, pause: str) -> None
 
 def _load(init: Init, folder: Path, image: Path) -> str:
     name = f"load-{image.stem}"
-    init.start(name, ["ctr", "-a", str(folder / "containerd.sock"), "-n", "k8s.io", "images", "import", str(image)])
+    init.start(
+        name, ["ctr", "-a", str(folder / "containerd.sock"), "-n", "k8s.io", "images", "import", str(image)]
+    )
     return name
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import cgroups
-from build import Failed, say
+from build import Failed, Unable, say
 from places import CLUSTERS, HERE
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def start(*, program: Path, nodes: int, images: Sequence[Path], pause: str) -> C
     """Start a cluster and return it when its nodes are ready and have all *images*.
 
     Raises:
+        Unable: Not root, not Linux, or a program is missing.
         Failed: It did not come up; nothing of it is left but the logs that the message names.
     """
     _require()
@@ -93,10 +94,12 @@ def start(*, program: Path, nodes: int, images: Sequence[Path], pause: str) -> C
 
 def _require() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
-        raise Failed("a cluster of real nodes needs Linux and root; --cluster=existing uses any other one")
+        raise Unable("a cluster of real nodes needs Linux and root; --cluster=existing uses any other one")
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
-        raise Failed(f"not installed: {', '.join(missing)}; tests/cluster/packages.sh installs them on Debian")
+        raise Failed(
+            f"not installed: {', '.join(missing)}; tests/cluster/packages.sh installs them on Debian"
+        )
 
 
 def _spawn(order: dict[str, Any], folder: Path, outside: int) -> subprocess.Popen[bytes]:
@@ -139,7 +142,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def clean_leftovers() -> None:
-    """Remove what is left of clusters whose first process was killed: folders and empty cgroups."""
+    """Remove what is left of clusters whose first process was killed: folders, wires, empty cgroups."""
     CLUSTERS.mkdir(parents=True, exist_ok=True, mode=0o700)
     for folder in CLUSTERS.iterdir():
         if not _is_alive(folder):
@@ -159,7 +162,16 @@ def _is_alive(folder: Path) -> bool:
 
 
 def clean(folder: Path) -> list[str]:
-    """Remove folder and cgroups of a cluster that is down; return what could not be removed."""
+    """Remove wire, cgroups and folder of a cluster that is down; return what could not be removed."""
     left = [] if cgroups.remove(folder.name) else [f"cgroups called {folder.name}"]
+    for wire in wires(folder.name):
+        subprocess.run(["ip", "link", "delete", wire], check=False, capture_output=True, timeout=10.0)
+    left += wires(folder.name)
     shutil.rmtree(folder, ignore_errors=True)
     return [*left, str(folder)] if folder.exists() else left
+
+
+def wires(name: str) -> list[str]:
+    """Return the network devices out here that lead to cluster *name*."""
+    aliases = Path("/sys/class/net").glob("gdc*/ifalias")
+    return [alias.parent.name for alias in aliases if alias.read_text().strip() == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import select
 import signal
@@ -18,35 +19,41 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+UNABLE = 3
+"""The exit code when something is missing on this machine, so that tests can be skipped by name."""
+
 
 def main() -> int:
     """Build what is missing, start, wait, take down; return the exit code."""
     parser = argparse.ArgumentParser(prog="up.py", description=__doc__)
+    parser.add_argument("--kind", choices=["real", "kwok"], default="real", help="real nodes, or none (kwok)")
     parser.add_argument("--nodes", type=int, default=2, help="real nodes, 1 to 9 (2)")
     parser.add_argument("--build-only", action="store_true", help="only build what is missing")
     parser.add_argument("--until-stdin-ends", action="store_true", help="end with the pipe on standard input")
+    parser.add_argument("--json", action="store_true", help="print where kubectl is too, as JSON")
     options = parser.parse_args()
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, _stop)
     try:
         program, archives = build.cluster_binary(), images.scratch_images()
         if not options.build_only:
-            return _keep(program, archives, nodes=options.nodes, until_stdin_ends=options.until_stdin_ends)
+            return _keep(options, program, archives)
     except build.Failed as error:
         sys.stderr.write(f"cluster: {error}\n")
-        return 1
+        return UNABLE if isinstance(error, build.Unable) else 1
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def _keep(program: Path, archives: Sequence[Path], *, nodes: int, until_stdin_ends: bool) -> int:
+def _keep(options: argparse.Namespace, program: Path, archives: Sequence[Path]) -> int:
     began = time.monotonic()
-    with start.start(program=program, nodes=nodes, images=archives, pause=images.PAUSE) as cluster:
+    with start.start(program=program, nodes=options.nodes, images=archives, pause=images.PAUSE) as cluster:
         build.say(f"up after {time.monotonic() - began:.1f} s; logs in {cluster.folder}/logs")
-        sys.stdout.write(f"{cluster.kubeconfig}\n")
+        facts = {"kubeconfig": str(cluster.kubeconfig), "program": str(program)}
+        sys.stdout.write(f"{json.dumps(facts) if options.json else cluster.kubeconfig}\n")
         sys.stdout.flush()
-        watched = [cluster.process.stdout, *([sys.stdin] if until_stdin_ends else [])]
+        watched = [cluster.process.stdout, *([sys.stdin] if options.until_stdin_ends else [])]
         ended, _, _ = select.select(watched, [], [])
         if cluster.process.stdout in ended:
             build.say(f"the cluster ended: {cluster.wait()}")

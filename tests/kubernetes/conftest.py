@@ -1,0 +1,188 @@
+"""A real cluster for the whole session, and a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+UP = Path(__file__).parents[1] / "cluster" / "up.py"
+UNABLE = 3
+"""What ``up.py`` exits with when this machine cannot."""
+OURS = {"busybox": "localhost/gameday-tests/busybox:1", "agent": "localhost/gameday-tests/agent:1"}
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A Kubernetes to break things in."""
+
+    kind: str
+    """``real``: two nodes of ours; ``kwok``: nodes and pods that do not exist; ``existing``: yours."""
+    kubeconfig: Path
+    program: tuple[str, ...]
+    """What starts kubectl."""
+    starter: int | None = None
+    """The process that keeps a cluster of ours up."""
+
+    def image(self, name: str) -> str:
+        """Return the image called *name*: ``busybox`` or ``agent``.
+
+        In a cluster of yours it is what ``GAMEDAY_TESTS_BUSYBOX_IMAGE`` or ``…_AGENT_IMAGE`` says.
+        """
+        if self.kind == "existing":
+            return _OUTSIDE.get(f"GAMEDAY_TESTS_{name.upper()}_IMAGE") or f"{name}:latest"
+        return OURS[name]
+
+    def kubectl(self, *words: str, stdin: str = "", within_s: float = 30.0) -> str:
+        """Return what kubectl prints; it has to succeed."""
+        done = subprocess.run(
+            [*self.program, "--kubeconfig", str(self.kubeconfig), *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=within_s,
+        )
+        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        """Return what ``kubectl get`` says, as data."""
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Create or change *objects*."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+
+    def cut_power(self, node: str) -> None:
+        """Kill *node* as a power cut would: with everything on it, at once, without a word; it stays dead."""
+        assert self.starter is not None, "only a node of a cluster of ours may be killed"
+        for process in psutil.Process(self.starter).children(recursive=True):
+            if process.name() != "unshare" and _is_init_of(node, process):
+                process.send_signal(signal.SIGKILL)
+                return
+        pytest.fail(f"{node} does not run")
+
+
+def _is_init_of(node: str, process: psutil.Process) -> bool:
+    words = process.cmdline()
+    if len(words) < 3 or not words[1].endswith("node.py"):
+        return False
+    return f"node-{json.loads(words[2])['number']}" == node
+
+
+_OUTSIDE = {
+    name: value
+    for name, value in os.environ.items()
+    if name == "KUBECONFIG" or name.startswith("GAMEDAY_TESTS_")
+}
+"""Kept here because no test sees a ``GAMEDAY_`` variable of the outside."""
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster that ``--cluster`` names, started if it is one of ours and gone afterwards."""
+    kind = request.config.getoption("--cluster")
+    with ExitStack() as stack:
+        yield _existing() if kind == "existing" else stack.enter_context(_started(kind))
+
+
+def _existing() -> Cluster:
+    kubeconfig = Path(_OUTSIDE.get("KUBECONFIG", Path.home() / ".kube" / "config"))
+    kubectl = shutil.which("kubectl")
+    if kubectl is None or not kubeconfig.exists():
+        pytest.fail(f"--cluster=existing needs kubectl and {kubeconfig} (set KUBECONFIG)", pytrace=False)
+    return Cluster(kind="existing", kubeconfig=kubeconfig, program=(kubectl,))
+
+
+@contextmanager
+def _started(kind: str) -> Iterator[Cluster]:
+    process = subprocess.Popen(
+        [sys.executable, str(UP), "--kind", kind, "--until-stdin-ends", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            _give_up(process.wait())
+        facts = json.loads(line)
+        yield Cluster(
+            kind=kind,
+            kubeconfig=Path(facts["kubeconfig"]),
+            program=(facts["program"], "kubectl"),
+            starter=process.pid,
+        )
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        assert process.wait(60) in {0, UNABLE}, "the cluster did not end as it should; see its words above"
+
+
+def _give_up(code: int) -> None:
+    """Skip where this machine cannot; with ``CI=true``, and where it should have worked, fail."""
+    if code == UNABLE and os.environ.get("CI") != "true":
+        pytest.skip("no cluster on this machine; `make test-cluster` installs what can be installed")
+    pytest.fail("the cluster did not come up; its words are above", pytrace=False)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"gameday-test-{os.getpid()}-{next(_numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def web(cluster: Cluster) -> Any:
+    """Return a function that makes the objects of a small web server, a pod or many, that is soon ready."""
+
+    def make(name: str, namespace: str, *, replicas: int = 3, labels: dict[str, str] | None = None) -> Any:
+        labels = {"app": name, **(labels or {})}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": labels}, "spec": _web_pod(cluster.image("busybox"))},
+            },
+        }
+
+    return make
+
+
+def _web_pod(image: str) -> dict[str, Any]:
+    script = "echo hello from $HOSTNAME > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"
+    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    container = {"name": "web", "image": image, "imagePullPolicy": "IfNotPresent", "args": [script]}
+    container |= {"command": ["sh", "-c"], "readinessProbe": probe, "ports": [{"containerPort": 8080}]}
+    return {"terminationGracePeriodSeconds": 1, "containers": [container]}
+
+
+def pods_of(cluster: Cluster, namespace: str, words: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the pods of *namespace*, narrowed by more *words* for kubectl."""
+    found: list[dict[str, Any]] = cluster.read("pods", "--namespace", namespace, *words)["items"]
+    return found
