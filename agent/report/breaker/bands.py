@@ -112,7 +112,7 @@ def lanes_row(
     shapes: list[Shape] = []
     y = top
     for lane in LANES:
-        moments = raster.lanes[lane]
+        moments = [at for at in raster.lanes[lane] if time.low <= at <= time.high]
         if lane in HEADS:
             shapes.append(text(0, y + 11, HEADS[lane], "row-title"))
             y += LANE_PX

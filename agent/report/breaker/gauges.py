@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agent.report.breaker import words
 from agent.report.scales import Scale, width_px
 from agent.report.shapes import Scene, Shape, path, rect, text, upright
+from agent.report.words import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from agent.report.breaker.read import Expectation, Property
 
 WIDTH_PX, SIDE_PX = 208.0, 6.0
-LABEL_PX, BAR_PX, ROW_PX, DOT_PX = 12.0, 9.0, 5.0, 8.0
+LABEL_PX, BAR_PX, ROW_PX, DOT_PX, CROWD_PX = 12.0, 9.0, 5.0, 8.0, 11.0
 MOST_ROWS, MOST_CROWDS = 10, 5
 DOTS = int((WIDTH_PX - 2 * SIDE_PX) / DOT_PX) - 2
 ZOOM = 0.5
@@ -74,7 +75,7 @@ def _interval(each: Property, scale: Scale) -> list[Shape]:
     """Draw what the value lies between; an arrow where nothing bounds it."""
     y = LABEL_PX + 2
     if each.low is None and each.high is None and each.estimate is None:
-        return [text(WIDTH_PX / 2, y + 8, "not measured", "gauge-note", anchor="middle")]
+        return [text(scale.first + 3, y + 8, "not measured", "gauge-note")]
     known = [value for value in (each.low, each.estimate, each.high) if value is not None]
     first = scale(known[0]) if each.low is not None or each.estimate is not None else scale.first
     last = scale(known[-1]) if each.high is not None else scale.last
@@ -129,13 +130,14 @@ def _label(said: str, x: float) -> Shape:
 
 
 def _axis(each: Property, scale: Scale, floor: float) -> list[Shape]:
+    unit = brief(each.unit, 9)  # both ends have to fit
     return [
         path(
             f"M{scale.first} {floor}H{scale.last}M{scale.first} {floor - 2}v4M{scale.last} {floor - 2}v4",
             "axis",
         ),
-        text(0, floor + 12, words.amount(scale.low, each.unit), "gauge-note"),
-        text(WIDTH_PX, floor + 12, words.amount(scale.high, each.unit), "gauge-note", anchor="end"),
+        text(0, floor + 12, words.amount(scale.low, unit), "gauge-note"),
+        text(WIDTH_PX, floor + 12, words.amount(scale.high, unit), "gauge-note", anchor="end"),
     ]
 
 
@@ -151,7 +153,7 @@ def _crowd(each: Property) -> Scene:
     y = LABEL_PX + 5
     for admitted, offered in crowds[:MOST_CROWDS]:
         shapes += _dots(int(admitted), int(offered), y)
-        y += DOT_PX
+        y += CROWD_PX
     if each.limit is not None and 0 <= each.limit < DOTS:
         x = SIDE_PX + each.limit * DOT_PX
         shapes += [

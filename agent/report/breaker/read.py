@@ -76,16 +76,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raster:
-    """When what happened, by lane; of some lanes only one moment in so many is there."""
+    """When what happened, by lane and in order; of some lanes only one moment in so many is there."""
 
     lanes: Mapping[str, tuple[float, ...]]
     every: Mapping[str, int]
 
     @property
-    def span(self) -> tuple[float, float] | None:
-        """The first and the last moment; None if they are not two."""
-        ends = [at for lane in self.lanes.values() if lane for at in (min(lane), max(lane))]
-        return (min(ends), max(ends)) if ends and max(ends) > min(ends) else None
+    def ends(self) -> list[float]:
+        """The first and the last moment of each lane."""
+        return [at for lane in self.lanes.values() if lane for at in (lane[0], lane[-1])]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +163,7 @@ class Answer:
     @property
     def span(self) -> tuple[float, float] | None:
         """From the first thing that has a time to the last."""
-        ends = [*(self.raster.span or ())]
+        ends = self.raster.ends
         ends += [at for fault in self.faults for at in (fault.since, fault.until)]
         ends += [at for each in self.streams for step in each.steps for at in (step.after, step.before)]
         return (min(ends), max(ends)) if ends and max(ends) > min(ends) else None

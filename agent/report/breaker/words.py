@@ -50,6 +50,8 @@ def amount(value: float | None, unit: str) -> str:
         return f"{100 * value:.3g} %" if abs(value) < 10 else f"{plain_number(round(100 * value))} %"
     if unit in COUNTS or not unit:
         return plain_number(round(value)) if value == round(value) else f"{value:.3g}"
+    if value == 0:
+        return f"0 {unit}"
     return f"{_decimals(value, 3 if unit == 's' else 2)} {unit}"
 
 
