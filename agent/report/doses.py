@@ -50,6 +50,23 @@ class InjectionRow:
     steps: tuple[Step, ...]
     dead_men: tuple[str, ...]
 
+    @property
+    def compared(self) -> tuple[Dose, ...]:
+        """What was both asked for and measured."""
+        return tuple(dose for dose in self.doses if NONE not in {dose.asked, dose.measured})
+
+    @property
+    def asked(self) -> str:
+        """What was asked for and cannot be measured, in one phrase."""
+        only = [d for d in self.doses if d.measured == NONE and d.asked not in {NONE, ""}]
+        return ", ".join(f"{dose.name.removeprefix('dose, ')} {dose.asked}" for dose in only)
+
+    @property
+    def measured(self) -> str:
+        """What was measured besides, in one phrase."""
+        only = [d for d in self.doses if d.asked == NONE and d.measured not in {NONE, ""}]
+        return ", ".join(f"{dose.name.removeprefix('dose, ')} {dose.measured}" for dose in only)
+
 
 def injection_rows(record: RunRecord) -> list[InjectionRow]:
     """Return the injections in the order they were intended."""

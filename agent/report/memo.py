@@ -159,7 +159,10 @@ def _traffic(told: Figures) -> Iterator[str]:
 def _injections(record: RunRecord) -> Iterator[str]:
     rows = []
     for i in doses.injection_rows(record)[:50]:
-        dose = "; ".join(f"{d.name}: {d.asked} → {d.measured}" for d in i.doses)
+        dose = "; ".join(
+            [f"{d.name}: {d.asked} → {d.measured}" for d in i.compared]
+            + [f"{side} {said}" for side, said in (("asked", i.asked), ("measured", i.measured)) if said]
+        )
         steps = ", ".join(f"{s.name} {s.took if n else s.at}" for n, s in enumerate(i.steps))
         wrong = "".join(f" {plain(w)}" for w in (i.missed, i.error) if w)
         signs = [f"{ANSWERS[a.state]} {a.word}" for a in (i.landed, i.gone)]
