@@ -114,6 +114,7 @@ def lanes_row(
     for lane in LANES:
         moments = [at for at in raster.lanes[lane] if time.low <= at <= time.high]
         if lane in HEADS:
+            y += 5.0 if y > top else 0.0
             shapes.append(text(0, y + 11, HEADS[lane], "row-title"))
             y += LANE_PX
         if not moments and lane == "aside":
