@@ -83,6 +83,68 @@ def many_streams() -> dict[str, Any]:
     }
 
 
+def reader(kind: str, steps: list[dict[str, Any]], *, late_s: float, step_s: float = 0.2) -> dict[str, Any]:
+    """Return what a source tells that is read every *step_s* and is *late_s* late; once it cannot be read."""
+    began = [(T0, "closed"), *((step["before_at"] + late_s, step["to"]) for step in steps)]
+    began.insert(-1, (began[-1][0] - 1.5, None))
+    ends = [at for at, _ in began[1:]] + [T0 + 40.0]
+    states = [
+        {"state": state, "after_at": at - step_s, "before_at": at, "until_at": end - step_s, "samples": 9}
+        for (at, state), end in zip(began, ends, strict=True)
+    ]
+    states[0]["after_at"] = None
+    return {
+        "kind": kind,
+        "url": f"http://127.0.0.1:8080/{kind}",
+        "samples": 200,
+        "errors": {"connection refused": 7},
+        "traps": {"lazy": True, "notes": ["It says open until a call arrives."]},
+        "states": states,
+        "agreement": {
+            "compared_s": 38.0,
+            "share": 0.96,
+            "transitions": len(steps),
+            "matched": len(steps) - 1,
+        },
+        "explained": {"lazy": 2},
+        "disagreements": [],
+    }
+
+
+def whitebox() -> dict[str, Any]:
+    """Two readers: one agrees, the other is two seconds late, which is a finding."""
+    told = stampede()
+    steps = told["streams"][0]["transitions"]
+    late = told["findings"][0] | {
+        "bug": "late-event",
+        "title": "The breaker tells its state late",
+        "evidence": "it said closed for 2.0 s after it had opened",
+        "calls": [],
+        "evidence_calls": [],
+        "evidence_window": {"from_at": steps[0]["after_at"], "to_at": steps[0]["before_at"] + 2.0},
+    }
+    second = reader("prometheus", steps, late_s=2.0) | {
+        "disagreements": [{name: late[name] for name in ("bug", "title", "evidence")}]
+    }
+    return told | {
+        "whitebox": [reader("resilience4j", steps, late_s=0.05), second],
+        "findings": [*told["findings"], late],
+    }
+
+
+def another_machine() -> dict[str, Any]:
+    """No breaker with three states: none are told."""
+    told = well()
+    return told | {
+        "machine": {
+            "kind": "throttle",
+            "why": "a share of calls is kept back all the time",
+            "confidence": "high",
+        },
+        "streams": [told["streams"][0] | {"sequence": [], "transitions": []}],
+    }
+
+
 def named(name: str) -> dict[str, Any]:
     """Return an answer in which every text is *name*."""
     told = stampede()
@@ -111,6 +173,10 @@ def named(name: str) -> dict[str, Any]:
         "findings": [finding],
         "faults": [each | {"kind": name} for each in told["faults"]],
         "expectations": [{"property": name, "expected": name, "status": name}],
+        "whitebox": [
+            reader(name, told["streams"][0]["transitions"], late_s=0.1)
+            | {"url": name, "errors": {name: 1}, "explained": {name: 1}, "traps": {"notes": [name]}}
+        ],
         "mapping": told["mapping"] | {"by": name},
     }
 
@@ -120,7 +186,18 @@ def long_names() -> dict[str, Any]:
     return named(LONG)
 
 
-EXTREMES = (well, stampede, no_traffic, one_call, million, many_findings, many_streams, long_names)
+EXTREMES = (
+    well,
+    stampede,
+    no_traffic,
+    one_call,
+    million,
+    many_findings,
+    many_streams,
+    whitebox,
+    another_machine,
+    long_names,
+)
 
 _leaves = (
     st.none()
@@ -203,6 +280,20 @@ anything = _some(
     raster=_lanes,
     raster_every=_anything,
     mapping=_some(by=_leaves, calls=_leaves, doubtful_share=_leaves),
-    whitebox=_anything,
+    whitebox=st.lists(
+        _some(
+            kind=_leaves,
+            samples=_leaves,
+            errors=_anything,
+            states=st.lists(
+                _some(state=_leaves, after_at=_times, before_at=_times, until_at=_times), max_size=4
+            ),
+            agreement=_some(compared_s=_leaves, share=_leaves, transitions=_leaves, matched=_leaves),
+            explained=_anything,
+            traps=_anything,
+            disagreements=st.lists(_some(bug=_leaves, evidence=_leaves), max_size=2),
+        ),
+        max_size=3,
+    ),
 )
 """Answers of every kind, also those no exercise would leave."""

@@ -17,7 +17,7 @@ from agent.report import from_json, html, json_text, junit, markdown
 from agent.report.breaker import words
 from agent.report.breaker.gauges import bounds, gauge
 from agent.report.breaker.page import MOST_PICTURES, part
-from agent.report.breaker.read import Property, answer_of, stretches
+from agent.report.breaker.read import Property, answer_of
 
 if TYPE_CHECKING:
     from agent.model import RunRecord
@@ -135,7 +135,7 @@ def test_states_follow_each_other_without_a_gap(stories: dict[str, RunRecord]) -
     assert answer
     assert answer.whole
     assert answer.span
-    found = stretches(answer.whole, *answer.span)
+    found = answer.whole.stretches(*answer.span)
     assert [each.state for each in found] == list(answer.whole.sequence)
     assert [each.until for each in found[:-1]] == [each.since for each in found[1:]]
     assert (found[0].since, found[-1].until) == answer.span
@@ -175,6 +175,31 @@ def test_expectations_stand_beside_what_was_measured(pages: Any, stories: dict[s
     }
     text = pages.Page(html(stories["breaker"].with_(breaker=told))).text("main")
     assert re.search(r"half-open budget at most 3 \d+ \(at least \d+\) fail", text)
+
+
+def test_the_breakers_own_word_is_a_band_of_its_own(answers: Any, stories: dict[str, RunRecord]) -> None:
+    """One for each reader; what could not be read is dotted, a disagreement is marked where it is."""
+    record = stories["breaker"].with_(breaker=answers.whitebox())
+    found = part(record.breaker, record.started_at)
+    assert found
+    assert found.wide
+    titles = [shape.text for shape in found.wide.shapes if shape.attributes.get("class") == "row-title"]
+    assert titles[:4] == ["Fault", "Inferred", "resilience4j", "prometheus"]
+    assert len(drawn(found.wide, "untold-pattern")) == 2
+    (mark,) = drawn(found.wide, "quarrel")
+    assert mark.tip == "disagreement: The breaker tells its state late"
+    assert [row.sign.word for row in found.readers] == ["agrees", "1 disagreement"]
+    assert "resilience4j" in markdown(record)
+
+
+def test_of_another_machine_no_states_are_claimed(
+    pages: Any, answers: Any, stories: dict[str, RunRecord]
+) -> None:
+    """The page says what it is instead."""
+    page = pages.Page(html(stories["breaker"].with_(breaker=answers.another_machine())))
+    text = page.text("section")
+    assert "Kind of machine: adaptive throttling, which never keeps back everything (a share of calls" in text
+    assert "no states are told: adaptive throttling" in text
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)

@@ -18,12 +18,14 @@ from agent.report.words import brief, utc
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from agent.report.breaker.read import Fault, Raster, Step, Stretch
+    from agent.report.breaker.read import Fault, Raster
+    from agent.report.breaker.states import Step, Stretch
 
 LEFT_PX, RIGHT_PX = 92.0, 14.0
 BAND_PX, LANE_PX, GAP_PX = 22.0, 15.0, 9.0
 FULL_PX, BOLD_PX = 18.0, 13.0
 HEIGHTS = {"closed": 5.0, "half_open": 13.0, "open": FULL_PX}
+PATTERNED = ("half_open", "untold")
 TITLES = {
     "let_through_well": "went well",
     "let_through_failed": "failed",
@@ -74,7 +76,8 @@ def states_row(
     """Draw states over time, and each change as wide as the bracket that it lies in."""
     floor = top + FULL_PX
     shapes: list[Shape] = [text(0, top + 14, name, "row-title")]
-    for each in visible(stretches, time):
+    shown = visible(stretches, time)
+    for each in shown:
         shapes += _stretch(each, time, floor)
     for step in steps:
         if step.before < time.low or step.after > time.high:
@@ -82,27 +85,50 @@ def states_row(
         within = f"within {1000 * (step.before - step.after):.0f} ms"
         tip = f"{words.state(step.was)} to {words.state(step.to)}, {within}"
         shapes.append(rect(time(step.after), top, time(step.before), FULL_PX, "bracket", tip=tip))
+    starts = {(step.after + step.before) / 2: step.before for step in steps}
+    ends = {(step.after + step.before) / 2: step.after for step in steps}
+    for each in shown:
+        x, to_x = time(starts.get(each.since, each.since)), time(ends.get(each.until, each.until))
+        shapes += _name(each, x, to_x, floor)
     return Row(height=BAND_PX + 2, shapes=shapes)
+
+
+def quarrel(since: float, until: float, time: Scale, top: float, tip: str) -> list[Shape]:
+    """Mark where a source contradicts what was seen: a heavy line under its row, with ends."""
+    if until < time.low or since > time.high:
+        return []
+    x, to_x, y = time(since), max(time(until), time(since) + 4), round(top + FULL_PX + 3, 1)
+    return [path(f"M{x:g} {y - 3:g}v6M{x:g} {y:g}H{to_x:g}M{to_x:g} {y - 3:g}v6", "quarrel", tip=tip)]
 
 
 def _stretch(each: Stretch, time: Scale, floor: float) -> list[Shape]:
     x, to_x, word = time(each.since), time(each.until), words.state(each.state)
-    known = each.state in HEIGHTS
-    height = HEIGHTS.get(each.state, FULL_PX - 6)
-    look = each.state if known else "untold"
-    tip = f"{word} for {each.until - each.since:.2f} s" + (f": {brief(each.says, 160)}" if each.says else "")
+    look, height = _look(each)
+    tip = f"{word} for {each.until - each.since:.2f} s"
     shapes = [rect(x, floor - height, to_x, height, f"state {look}", tip=tip)]
-    if look in {"half_open", "untold"}:
+    if look in PATTERNED:
         shapes.append(rect(x, floor - height, to_x, height, f"{look}-pattern"))
-    if to_x - x > width_px(word, BOLD_PX) + 10:
-        # Over the thin line of closed there is room; what is hatched or dotted gets a plate.
-        y = floor - height - 3 if look == "closed" else floor - height / 2 + 3.5
-        if look in {"half_open", "untold"}:
-            shapes.append(
-                rect(x + 2, floor - height + 1, x + 6 + width_px(word, BOLD_PX), height - 2, "state-plate")
-            )
-        shapes.append(text(x + 4, y, word, f"state-name on-{look}"))
     return shapes
+
+
+def _name(each: Stretch, x: float, to_x: float, floor: float) -> list[Shape]:
+    """Write the name of a state between the brackets where it begins and ends, if there is room."""
+    word = words.state(each.state)
+    look, height = _look(each)
+    if to_x - x <= width_px(word, BOLD_PX) + 10:
+        return []
+    shapes = []
+    # Over the thin line of closed there is room; what is hatched or dotted gets a plate.
+    y = floor - height - 3 if look == "closed" else floor - height / 2 + 3.5
+    if look in PATTERNED:
+        right = x + 6 + width_px(word, BOLD_PX)
+        shapes.append(rect(x + 2, floor - height + 1, right, height - 2, "state-plate"))
+    return [*shapes, text(x + 4, y, word, f"state-name on-{look}")]
+
+
+def _look(each: Stretch) -> tuple[str, float]:
+    """Return how a state is drawn, and how high."""
+    return (each.state, HEIGHTS[each.state]) if each.state in HEIGHTS else ("untold", FULL_PX - 6)
 
 
 def lanes_row(

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from agent.report.breaker import words
 from agent.report.breaker.page import MOST_STREAMS, call_rows, expectation_rows
 from agent.report.breaker.raster import zero_of
-from agent.report.breaker.read import LANES, answer_of, stretches
+from agent.report.breaker.read import LANES, answer_of
 from agent.report.marks import ANSWERS, code, plain, table
+from agent.report.words import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from agent.report.breaker.read import Answer, Finding, Property, Raster, Stream
+    from agent.report.breaker.states import Stretch
 
 COLUMNS = 60
 NAME_PX = 16
@@ -46,9 +48,8 @@ def breaker_lines(data: Mapping[str, Any] | None, started_at: float) -> Iterator
     zero = zero_of(answer, started_at)
     yield "## The circuit breaker, seen from outside\n"
     yield f"{plain(answer.says) or 'No answer was recorded.'}\n"
-    if answer.machine:
-        said = f" {plain(answer.machine_says)}" if answer.machine_says else ""
-        yield f"**Kind of machine:** {plain(answer.machine)}.{said}\n"
+    if said := words.machine(answer):
+        yield f"**Kind of machine:** {plain(said)}.\n"
     if answer.span:
         yield from picture(answer, answer.whole, answer.raster, answer.span, zero)
     for finding in answer.findings[:MOST_FINDINGS]:
@@ -59,6 +60,7 @@ def breaker_lines(data: Mapping[str, Any] | None, started_at: float) -> Iterator
         yield "None of the known bugs was seen.\n"
     yield from _expectations(answer)
     yield from _properties(answer.properties)
+    yield from _readers(answer)
     yield from _streams(answer)
     if mapped := words.mapped(answer):
         yield f"{plain(mapped)}\n"
@@ -70,11 +72,14 @@ def picture(
     """Yield a block of text in which every line has one cell for each part of the time."""
     lines = [("fault", _cells(span, ((f.since, f.until, "\N{DARK SHADE}") for f in answer.faults)))]
     if stream:
-        found = stretches(stream, *(answer.span or span))
-        order = sorted(found, key=lambda each: list(STATES).index(each.state) if each.state in STATES else 0)
-        lines.append(
-            ("inferred", _cells(span, ((s.since, s.until, STATES.get(s.state, "?")) for s in order)))
+        lines.append(("inferred", _states(span, stream.stretches(*(answer.span or span)))))
+    lines += [
+        (
+            brief(each.kind, NAME_PX - 2).replace("`", "'"),
+            _states(span, each.stretches(*(answer.span or span))),
         )
+        for each in answer.readers
+    ]
     lines += [
         (LANE_NAMES[lane], _cells(span, ((at, at, CALL) for at in raster.lanes[lane])))
         for lane in LANES
@@ -86,6 +91,12 @@ def picture(
     yield f"{'':<{NAME_PX}}{since:<{COLUMNS // 2}}{until:>{COLUMNS // 2}}"
     yield f"{'':<{NAME_PX}}{LEGEND}"
     yield "```\n"
+
+
+def _states(span: tuple[float, float], found: Sequence[Stretch]) -> str:
+    """Draw states; the rarer one wins a cell."""
+    order = sorted(found, key=lambda each: list(STATES).index(each.state) if each.state in STATES else 0)
+    return _cells(span, ((each.since, each.until, STATES.get(each.state, "?")) for each in order))
 
 
 def _cells(span: tuple[float, float], parts: Iterable[tuple[float, float, str]]) -> str:
@@ -150,6 +161,22 @@ def _properties(properties: Sequence[Property]) -> Iterator[str]:
     ]
     names = ("Property", "Estimate", "Between", "Passes", "n", "Status", "What was seen")
     yield from table(names, rows, "### Properties")
+
+
+def _readers(answer: Answer) -> Iterator[str]:
+    rows = [
+        (
+            code(each.kind),
+            code(each.url),
+            f"{each.samples:,}",
+            plain(words.agreement(each)),
+            plain(words.reasons(each.explained)),
+            plain(words.reasons(each.errors)),
+        )
+        for each in answer.readers
+    ]
+    names = ("Reader", "Read from", "Reads", "Agrees with what was seen", "Explained", "Not read")
+    yield from table(names, rows, "### What the breaker says of itself")
 
 
 def _streams(answer: Answer) -> Iterator[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent.report.breaker.read import Answer, Expectation, Finding, Property, Stream
+    from agent.report.breaker.states import Reader
     from agent.report.shapes import Scene
 
 WIDE_PX, NARROW_PX = 1040.0, 400.0
@@ -91,6 +92,20 @@ class ExpectationRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderRow:
+    """One source of the breaker's own word, and how far it agrees with what was seen."""
+
+    kind: str
+    url: str
+    samples: int
+    agreement: str
+    explained: str
+    errors: str
+    notes: str
+    sign: Sign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Everything the template needs."""
 
@@ -100,7 +115,9 @@ class Part:
     properties: tuple[PropertyRow, ...]
     findings: tuple[FindingCard, ...]
     expectations: tuple[ExpectationRow, ...]
+    readers: tuple[ReaderRow, ...]
     streams: tuple[StreamRow, ...]
+    machine: str
     few: int
     hidden: int
     mapped: str
@@ -122,6 +139,8 @@ def part(data: Mapping[str, Any] | None, started_at: float) -> Part | None:
             for place, finding in enumerate(answer.findings)
         ),
         expectations=expectation_rows(answer),
+        readers=tuple(map(_reader, answer.readers)),
+        machine=words.machine(answer),
         streams=tuple(_stream(answer, each) for each in keyed[:MOST_STREAMS]),
         few=FEW_STREAMS,
         hidden=max(0, len(keyed) - MOST_STREAMS),
@@ -167,6 +186,21 @@ def expectation_rows(answer: Answer) -> tuple[ExpectationRow, ...]:
             )
         )
     return tuple(rows)
+
+
+def _reader(reader: Reader) -> ReaderRow:
+    n = len(reader.disagreements)
+    word = f"{n} disagreement{'' if n == 1 else 's'}" if n else "agrees" if reader.share else "not compared"
+    return ReaderRow(
+        kind=reader.kind,
+        url=reader.url,
+        samples=reader.samples,
+        agreement=words.agreement(reader),
+        explained=words.reasons(reader.explained),
+        errors=words.reasons(reader.errors),
+        notes=" ".join(reader.notes),
+        sign=Sign(state="unsteady" if n else "steady" if reader.share else "unknown", word=word),
+    )
 
 
 def _card(answer: Answer, finding: Finding, started_at: float, *, drawn: bool) -> FindingCard:

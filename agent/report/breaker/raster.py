@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.report.breaker import bands, words
-from agent.report.breaker.read import stretches
-from agent.report.shapes import Scene
+from agent.report.shapes import Row, Scene, text
 from agent.report.words import brief
 
 if TYPE_CHECKING:
     from agent.report.breaker.read import Answer, Stream
+    from agent.report.breaker.states import Reader
     from agent.report.scales import Scale
-    from agent.report.shapes import Row
+    from agent.report.shapes import Shape
 
 A_DAY_S = 86_400.0
 
@@ -46,10 +46,33 @@ def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
 def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -> list[Row]:
     """Draw the inferred states, and under them what each reader saw the breaker say of itself."""
     rows = []
+    span = answer.span or (time.low, time.high)
     if stream is not None:
-        found = stretches(stream, *(answer.span or (time.low, time.high)))
-        rows.append(bands.states_row("Inferred", found, stream.steps, time, top))
+        found = stream.stretches(*span)
+        row = bands.states_row("Inferred", found, stream.steps, time, top)
+        if not found:
+            row = Row(height=row.height, shapes=[*row.shapes, _not_told(answer, time, top)])
+        rows.append(row)
+    for reader in answer.readers:
+        at = top + sum(row.height for row in rows)
+        rows.append(_reader_row(answer, reader, time, at))
     return rows
+
+
+def _not_told(answer: Answer, time: Scale, top: float) -> Shape:
+    why = words.MACHINES.get(answer.machine, "nothing was seen")
+    return text(time.first + 4, top + 13, f"no states are told: {why}", "row-note")
+
+
+def _reader_row(answer: Answer, reader: Reader, time: Scale, top: float) -> Row:
+    """Draw what a source told, and mark where a finding says that this is not so."""
+    found = reader.stretches(*(answer.span or (time.low, time.high)))
+    row = bands.states_row(brief(reader.kind, 12), found, reader.steps(), time, top)
+    marks: list[Shape] = []
+    for finding in answer.findings:
+        if (finding.bug, finding.evidence) in reader.disagreements and (span := finding.span):
+            marks += bands.quarrel(*span, time, top, f"disagreement: {finding.title}")
+    return Row(height=row.height + (6.0 if reader.disagreements else 0.0), shapes=[*row.shapes, *marks])
 
 
 def strip(answer: Answer, stream: Stream, width: float) -> Scene | None:
@@ -57,7 +80,7 @@ def strip(answer: Answer, stream: Stream, width: float) -> Scene | None:
     if answer.span is None:
         return None
     time = bands.clock(*answer.span, width)
-    band = bands.states_row("", stretches(stream, *answer.span), stream.steps, time, 2.0)
+    band = bands.states_row("", stream.stretches(*answer.span), stream.steps, time, 2.0)
     under = bands.shades(answer.faults, time, 0.0, band.height)
     states = ", ".join(words.state(each) for each in stream.sequence[:40])
     return Scene(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.report.words import brief
+from agent.report.breaker.fields import count, items, mapping, number, numbers, text
+from agent.report.breaker.states import MOST_READERS, MOST_STEPS, reader_of, step_of, stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from agent.report.breaker.states import Reader, Step, Stretch
 
-MOST_STREAMS, MOST_STEPS, MOST_FINDINGS, MOST_PROPERTIES = 50, 2_000, 60, 60
-MOST_MOMENTS, MOST_CALLS, MOST_READERS, MOST_EACH = 50_000, 20, 6, 500
-TOO_FAR = 1e12
-"""No figure and no time is larger; what is larger is taken for missing."""
+MOST_STREAMS, MOST_FINDINGS, MOST_PROPERTIES = 50, 60, 60
+MOST_CALLS, MOST_EACH = 20, 500
 LANES = (
     "let_through_well",
     "let_through_failed",
@@ -24,26 +22,6 @@ LANES = (
     "answered_well",
     "answered_badly",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """A state from ``since`` until ``until`` (wall seconds); ``says`` is what else is known of it."""
-
-    state: str
-    since: float
-    until: float
-    says: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A transition and the bracket it lies in, in wall seconds."""
-
-    was: str
-    to: str
-    after: float
-    before: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +50,10 @@ class Stream:
     steps: tuple[Step, ...]
     properties: tuple[Property, ...]
     says: str
+
+    def stretches(self, since: float, until: float) -> list[Stretch]:
+        """Return its states over that time."""
+        return stretches(self.sequence, self.steps, since, until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +96,13 @@ class Finding:
     calls: tuple[Call, ...]
     raster: Raster
 
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """When what it names happened: its calls, or else what is shown."""
+        if self.calls:
+            return min(call.begun for call in self.calls), max(call.ended for call in self.calls)
+        return self.window
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -143,11 +132,13 @@ class Answer:
     says: str
     machine: str
     machine_says: str
+    machine_confidence: str
     streams: tuple[Stream, ...]
     properties: tuple[Property, ...]
     findings: tuple[Finding, ...]
     faults: tuple[Fault, ...]
     expectations: tuple[Expectation, ...]
+    readers: tuple[Reader, ...]
     raster: Raster
     mapping: Mapping[str, Any] = field(default_factory=dict)
 
@@ -177,50 +168,18 @@ def answer_of(data: Mapping[str, Any] | None) -> Answer | None:
     told = machine if isinstance(machine, Mapping) else {"kind": machine}
     return Answer(
         says=text(data.get("answer"), 1_500),
-        machine=text(told.get("kind") or told.get("name"), 80),
-        machine_says=text(told.get("why") or told.get("says") or told.get("evidence"), 600),
+        machine=text(told.get("kind"), 80),
+        machine_says=text(told.get("why"), 600).rstrip("."),
+        machine_confidence=text(told.get("confidence"), 40),
         streams=tuple(map(_stream, items(data.get("streams"))[:MOST_STREAMS])),
         properties=_properties(data.get("properties")),
         findings=tuple(map(_finding, items(data.get("findings"))[:MOST_FINDINGS])),
         faults=tuple(each for fault in items(data.get("faults"))[:200] if (each := _fault(fault))),
         expectations=tuple(map(_expectation, items(data.get("expectations"))[:MOST_PROPERTIES])),
+        readers=tuple(map(reader_of, items(data.get("whitebox"))[:MOST_READERS])),
         raster=_raster(data.get("raster"), data.get("raster_every")),
         mapping=mapping(data.get("mapping")),
     )
-
-
-def text(value: Any, limit: int = 200) -> str:
-    """Return *value* on one line if it is a text, else nothing."""
-    return brief(value, limit) if isinstance(value, str) else ""
-
-
-def number(value: Any) -> float | None:
-    """Return *value* if it is a number that can be drawn."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < TOO_FAR and math.isfinite(value) else None
-
-
-def count(value: Any) -> int:
-    """Return *value* as a count, 0 if it is none."""
-    found = number(value)
-    return 0 if found is None else max(0, int(found))
-
-
-def items(value: Any) -> list[Mapping[str, Any]]:
-    """Return the objects in a list."""
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """Return *value* if it is an object."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def numbers(value: Any, most: int = MOST_MOMENTS) -> tuple[float, ...]:
-    """Return the numbers in a list."""
-    found = (number(each) for each in (value[:most] if isinstance(value, list | tuple) else ()))
-    return tuple(each for each in found if each is not None)
 
 
 def _stream(data: Mapping[str, Any]) -> Stream:
@@ -229,18 +188,10 @@ def _stream(data: Mapping[str, Any]) -> Stream:
         key=text(data.get("key"), 120),
         link=text(data.get("link"), 120),
         sequence=tuple(text(each, 40) for each in (states[:MOST_STEPS] if isinstance(states, list) else ())),
-        steps=tuple(each for step in items(data.get("transitions"))[:MOST_STEPS] if (each := _step(step))),
+        steps=tuple(each for step in items(data.get("transitions"))[:MOST_STEPS] if (each := step_of(step))),
         properties=_properties(data.get("properties")),
         says=text(data.get("answer"), 1_500),
     )
-
-
-def _step(data: Mapping[str, Any]) -> Step | None:
-    after, before = number(data.get("after_at")), number(data.get("before_at"))
-    if after is None or before is None:
-        return None
-    was, to = text(data.get("from"), 40), text(data.get("to"), 40)
-    return Step(was=was, to=to, after=min(after, before), before=max(after, before))
 
 
 def _properties(data: Any) -> tuple[Property, ...]:
@@ -329,17 +280,3 @@ def _raster(lanes: Any, every: Any) -> Raster:
         lanes={name: tuple(sorted(numbers(found.get(name)))) for name in LANES},
         every={name: max(1, count(kept.get(name))) for name in LANES},
     )
-
-
-def stretches(stream: Stream, since: float, until: float) -> list[Stretch]:
-    """Return the states of *stream* from *since* to *until*, each from the middle of its first bracket."""
-    steps: Sequence[Step] = sorted(stream.steps, key=lambda step: (step.after, step.before))
-    edges = [since, *((step.after + step.before) / 2 for step in steps), until]
-    states = [*(stream.sequence[:1] or [steps[0].was] if steps else stream.sequence[:1])]
-    states += [step.to for step in steps]
-    found = []
-    for state, start, end in zip(states, edges, edges[1:], strict=False):
-        low, high = max(start, since), min(end, until)
-        if high > low:
-            found.append(Stretch(state=state, since=low, until=high))
-    return found

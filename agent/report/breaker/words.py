@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.report.breaker.read import count, number, text
-from agent.report.words import NONE, brief
+from agent.report.breaker.fields import count, number, text
+from agent.report.words import NONE, brief, seconds
 from agent.report.words import number as plain_number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.report.breaker.read import Answer, Expectation, Property
+    from agent.report.breaker.states import Reader
     from agent.report.strips import State
 
 STATES = {"closed": "closed", "open": "open", "half_open": "half-open"}
+MACHINES = {
+    "slow-call": "a breaker that counts slow calls",
+    "none": "no breaker",
+    "replicas": "several replicas, each with a breaker of its own",
+    "gradual": "a breaker that lets a growing share in when it recovers",
+    "throttle": "adaptive throttling, which never keeps back everything",
+    "ejection": "single hosts are ejected, the others go on",
+    "sliding": "failures that expire one by one, no trial",
+    "bulkhead": "a bulkhead: it limits the calls in flight",
+    "rate-limiter": "a rate limiter",
+    "unclear": "unclear",
+}
+"""What is said of a machine; of a plain breaker nothing is."""
+PLAIN_MACHINES = ("", "breaker")
 SIGNS: dict[str, State] = {"pass": "steady", "fail": "unsteady"}
 """Status -> the look of its sign; everything else is unknown."""
 COUNTS = ("calls", "times", "requests")
@@ -29,6 +46,15 @@ NAMES = {
 def state(name: str) -> str:
     """Return a state as people write it."""
     return STATES.get(name) or brief(name.replace("_", " "), 24) or "unknown"
+
+
+def machine(answer: Answer) -> str:
+    """Return what kind of machine it is, in one sentence, where it is no plain breaker."""
+    if answer.machine in PLAIN_MACHINES:
+        return ""
+    said = f"{MACHINES.get(answer.machine, answer.machine)}"
+    why = f" ({answer.machine_says})" if answer.machine_says else ""
+    return said + why + (f"; confidence {answer.machine_confidence}" if answer.machine_confidence else "")
 
 
 def title(name: str) -> str:
@@ -128,3 +154,18 @@ def mapped(answer: Answer) -> str:
 def requests(n: int) -> str:
     """Return how many requests a call made."""
     return "1 request" if n == 1 else f"{n} requests"
+
+
+def agreement(reader: Reader) -> str:
+    """Return how far a source and what was seen from outside tell the same."""
+    if reader.share is None or reader.compared_s is None:
+        return "nothing could be compared"
+    return (
+        f"{amount(reader.share, 'share')} of {seconds(reader.compared_s)} compared; "
+        f"{reader.matched} of {reader.transitions} transitions"
+    )
+
+
+def reasons(counted: Sequence[tuple[str, int]]) -> str:
+    """Return what happened how often."""
+    return ", ".join(f"{name} ({n:,} times)" for name, n in counted)
