@@ -71,8 +71,10 @@ def cut_out(finding: Finding, view: View, found: Mapping[str, Floats], wall_ahea
     *found* are all the :func:`lanes` of *view*.
     """
     since, until = window(finding, view)
+    began, ended = span(finding, view) or (since, until)
     kept, every = thinned(between(found, since, until), LANE_MAX, wall_ahead_s)
     return {
+        "evidence_span": {"from_at": began + wall_ahead_s, "to_at": ended + wall_ahead_s},
         "evidence_window": {"from_at": since + wall_ahead_s, "to_at": until + wall_ahead_s},
         "evidence_calls": _calls(finding, view, wall_ahead_s),
         "evidence_raster": kept,
@@ -80,22 +82,25 @@ def cut_out(finding: Finding, view: View, found: Mapping[str, Floats], wall_ahea
     }
 
 
-def window(finding: Finding, view: View) -> tuple[float, float]:
-    """Return the seconds to look at: the finding's own, else those of its calls, with something around.
-
-    A finding that names neither is about the whole recording.
-    """
-    whole = view.decisions.at
-    first, last = (float(whole[0]), float(whole[-1])) if len(whole) else (0.0, 0.0)
+def span(finding: Finding, view: View) -> tuple[float, float] | None:
+    """Return when it happened: the finding's own seconds and those of its calls; None if it names neither."""
     spans = [finding.span] if finding.span else []
     if finding.calls:
         begun: Floats = view.calls.begun[list(finding.calls[:CALLS_MAX])]
         ended: Floats = view.calls.ended[list(finding.calls[:CALLS_MAX])]
         near = begun <= float(begun.min()) + SPAN_MAX_S
         spans.append((float(begun.min()), float(ended[near].max())))
-    if not spans:
+    return (min(each[0] for each in spans), max(each[1] for each in spans)) if spans else None
+
+
+def window(finding: Finding, view: View) -> tuple[float, float]:
+    """Return the seconds to look at: those of the finding with something around, else the whole recording."""
+    whole = view.decisions.at
+    first, last = (float(whole[0]), float(whole[-1])) if len(whole) else (0.0, 0.0)
+    happened = span(finding, view)
+    if happened is None:
         return first, last
-    since, until = min(span[0] for span in spans), max(span[1] for span in spans)
+    since, until = happened
     pad = max(PAD_S, 0.2 * (until - since))
     return max(since - pad, min(first, since)), min(until + pad, max(last, until))
 

@@ -55,6 +55,8 @@ def test_everything_in_the_window_is_there_and_nothing_else(stampede: dict[str, 
     assert len(arrived) == len(stampede["evidence_calls"])
     assert arrived <= {round(at, 4) for at in raster["let_through_failed"]}
     assert stampede["evidence_raster_every"] == {}
+    span = stampede["evidence_span"]
+    assert since < span["from_at"] < span["to_at"] < until
 
 
 def test_at_a_thousand_calls_a_second_the_evidence_stays_small() -> None:

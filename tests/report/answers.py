@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from agent.breakers.analysis import analyse, to_json
+from agent.breakers.comparison import compare
+from agent.breakers.comparison import to_json as told_by
+from agent.breakers.evidence import cut_out, lanes
 from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.states import State
 from agent.breakers.streams import Arrivals, Calls, FaultWindow
+from agent.breakers.view import view
+from agent.breakers.whitebox import Sample, Traps
+
+if TYPE_CHECKING:
+    from agent.breakers.comparison import Comparison
+    from agent.breakers.view import View
 
 T0 = 1_795_471_205.120
 LONG = "a-very-long-name-without-any-place-to-break-it-" * 8
@@ -83,53 +94,47 @@ def many_streams() -> dict[str, Any]:
     }
 
 
-def reader(kind: str, steps: list[dict[str, Any]], *, late_s: float, step_s: float = 0.2) -> dict[str, Any]:
-    """Return what a source tells that is read every *step_s* and is *late_s* late; once it cannot be read."""
-    began = [(T0, "closed"), *((step["before_at"] + late_s, step["to"]) for step in steps)]
-    began.insert(-1, (began[-1][0] - 1.5, None))
-    ends = [at for at, _ in began[1:]] + [T0 + 40.0]
-    states = [
-        {"state": state, "after_at": at - step_s, "before_at": at, "until_at": end - step_s, "samples": 9}
-        for (at, state), end in zip(began, ends, strict=True)
+def reader(kind: str, *, late_s: float, read_every_s: float = 0.2) -> tuple[Comparison, View]:
+    """Return what a source tells that is so much late and for a while cannot be read, beside what is seen."""
+    truth = simulate(Design(half_open="admit"), World(fault="hang", rate_rps=60.0))
+    changes = [(-9.0, "closed"), *((at, to) for at, _, to in truth.transitions[0])]
+    samples = []
+    for at in np.arange(0.0, 40.0, read_every_s).tolist():
+        state = next(to for since, to in reversed(changes) if since + late_s <= at)
+        unread = 30.0 < at < 33.0
+        samples.append(
+            Sample(
+                asked=at,
+                read=at + 0.01,
+                state=None if unread else State(state),
+                why="connection refused" if unread else "",
+            )
+        )
+    seen = view(truth.calls, truth.arrivals, [truth.fault])
+    traps = Traps(lazy=True, notes=("It says open until a call arrives.",))
+    return compare(seen, samples, kind=kind, url=f"http://127.0.0.1:8080/{kind}", traps=traps), seen
+
+
+@functools.cache
+def _whitebox() -> dict[str, Any]:
+    """Two readers: one agrees, the other is two seconds late, which is a finding."""
+    told = stampede()
+    good, late = reader("resilience4j", late_s=0.0), reader("prometheus", late_s=2.0)
+    moments = lanes(late[1])
+    findings = [
+        {name: value for name, value in asdict(each).items() if name != "span"}
+        | cut_out(each, late[1], moments, T0)
+        for each in late[0].disagreements
     ]
-    states[0]["after_at"] = None
-    return {
-        "kind": kind,
-        "url": f"http://127.0.0.1:8080/{kind}",
-        "samples": 200,
-        "errors": {"connection refused": 7},
-        "traps": {"lazy": True, "notes": ["It says open until a call arrives."]},
-        "states": states,
-        "agreement": {
-            "compared_s": 38.0,
-            "share": 0.96,
-            "transitions": len(steps),
-            "matched": len(steps) - 1,
-        },
-        "explained": {"lazy": 2},
-        "disagreements": [],
+    return told | {
+        "whitebox": [told_by(each, wall_ahead_s=T0) for each, _ in (good, late)],
+        "findings": [*told["findings"], *findings],
     }
 
 
 def whitebox() -> dict[str, Any]:
-    """Two readers: one agrees, the other is two seconds late, which is a finding."""
-    told = stampede()
-    steps = told["streams"][0]["transitions"]
-    late = told["findings"][0] | {
-        "bug": "late-event",
-        "title": "The breaker tells its state late",
-        "evidence": "it said closed for 2.0 s after it had opened",
-        "calls": [],
-        "evidence_calls": [],
-        "evidence_window": {"from_at": steps[0]["after_at"], "to_at": steps[0]["before_at"] + 2.0},
-    }
-    second = reader("prometheus", steps, late_s=2.0) | {
-        "disagreements": [{name: late[name] for name in ("bug", "title", "evidence")}]
-    }
-    return told | {
-        "whitebox": [reader("resilience4j", steps, late_s=0.05), second],
-        "findings": [*told["findings"], late],
-    }
+    """Two readers, as :func:`_whitebox` made them."""
+    return dict(_whitebox())
 
 
 def another_machine() -> dict[str, Any]:
@@ -174,8 +179,14 @@ def named(name: str) -> dict[str, Any]:
         "faults": [each | {"kind": name} for each in told["faults"]],
         "expectations": [{"property": name, "expected": name, "status": name}],
         "whitebox": [
-            reader(name, told["streams"][0]["transitions"], late_s=0.1)
-            | {"url": name, "errors": {name: 1}, "explained": {name: 1}, "traps": {"notes": [name]}}
+            whitebox()["whitebox"][0]
+            | {
+                "kind": name,
+                "url": name,
+                "errors": {name: 1},
+                "explained": {name: 1},
+                "traps": {"notes": [name]},
+            }
         ],
         "mapping": told["mapping"] | {"by": name},
     }
@@ -249,6 +260,7 @@ _findings = _some(
     severity=_leaves,
     confidence=_leaves,
     key=_leaves,
+    evidence_span=_some(from_at=_times, to_at=_times),
     evidence_window=_some(from_at=_times, to_at=_times),
     evidence_calls=st.lists(
         _some(call=_leaves, begun_at=_times, ended_at=_times, answer=_leaves, requests=_leaves)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.report.breaker import bands, words
+from agent.report.scales import width_px
 from agent.report.shapes import Row, Scene, text
 from agent.report.words import brief
 
@@ -60,8 +61,11 @@ def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -
 
 
 def _not_told(answer: Answer, time: Scale, top: float) -> Shape:
-    why = words.MACHINES.get(answer.machine, "nothing was seen")
-    return text(time.first + 4, top + 13, f"no states are told: {why}", "row-note")
+    """Say in place of states why there are none, as long as the room allows."""
+    said = "no states are told"
+    why = f"{said}: {words.MACHINES.get(answer.machine, 'nothing was seen')}"
+    fits = width_px(why) < time.last - time.first - 8
+    return text(time.first + 4, top + 13, why if fits else said, "row-note")
 
 
 def _reader_row(answer: Answer, reader: Reader, time: Scale, top: float) -> Row:
@@ -70,7 +74,9 @@ def _reader_row(answer: Answer, reader: Reader, time: Scale, top: float) -> Row:
     row = bands.states_row(brief(reader.kind, 12), found, reader.steps(), time, top)
     marks: list[Shape] = []
     for finding in answer.findings:
-        if (finding.bug, finding.evidence) in reader.disagreements and (span := finding.span):
+        if (finding.bug, finding.evidence) in reader.disagreements and (
+            span := finding.span or finding.window
+        ):
             marks += bands.quarrel(*span, time, top, f"disagreement: {finding.title}")
     return Row(height=row.height + (6.0 if reader.disagreements else 0.0), shapes=[*row.shapes, *marks])
 

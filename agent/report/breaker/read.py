@@ -92,16 +92,10 @@ class Finding:
     severity: str
     advice: str
     key: str
+    span: tuple[float, float] | None
     window: tuple[float, float] | None
     calls: tuple[Call, ...]
     raster: Raster
-
-    @property
-    def span(self) -> tuple[float, float] | None:
-        """When what it names happened: its calls, or else what is shown."""
-        if self.calls:
-            return min(call.begun for call in self.calls), max(call.ended for call in self.calls)
-        return self.window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,8 +217,6 @@ def _pairs(value: Any) -> tuple[tuple[float, float], ...]:
 
 
 def _finding(data: Mapping[str, Any]) -> Finding:
-    window = mapping(data.get("evidence_window"))
-    since, until = number(window.get("from_at")), number(window.get("to_at"))
     calls = [_call(each) for each in items(data.get("evidence_calls"))[:MOST_CALLS]]
     return Finding(
         bug=text(data.get("bug"), 80),
@@ -234,10 +226,16 @@ def _finding(data: Mapping[str, Any]) -> Finding:
         severity=text(data.get("severity"), 40),
         advice=text(data.get("advice"), 600),
         key=text(data.get("key"), 120),
-        window=(since, until) if since is not None and until is not None and until > since else None,
+        span=_between(data.get("evidence_span")),
+        window=_between(data.get("evidence_window")),
         calls=tuple(each for each in calls if each),
         raster=_raster(data.get("evidence_raster"), data.get("evidence_raster_every")),
     )
+
+
+def _between(data: Any) -> tuple[float, float] | None:
+    since, until = number(mapping(data).get("from_at")), number(mapping(data).get("to_at"))
+    return (since, until) if since is not None and until is not None and until > since else None
 
 
 def _call(data: Mapping[str, Any]) -> Call | None:
