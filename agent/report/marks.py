@@ -12,13 +12,27 @@ if TYPE_CHECKING:
 
 ANSWERS = {"steady": "✓", "unsteady": "✗", "unknown": "?"}
 """The sign of each answer."""
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+# A parenthesis means nothing after a bracket that is escaped, a dash or a plus only where a line begins.
+_ANYWHERE = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+_AT_THE_START = re.compile(r"^([-+=]|[0-9]{1,9}(?=[.)]))")
 
 
 def plain(text: str) -> str:
     """Return *text* on one line, with every sign that Markdown would read taken at its face value."""
-    escaped = _PUNCTUATION.sub(r"\\\1", " ".join(printable(text).split()))
-    return escaped.replace("@", "@\N{WORD JOINER}").replace("://", ":\N{WORD JOINER}//")
+    line = _ANYWHERE.sub(r"\\\1", " ".join(printable(text).split()))
+    line = _AT_THE_START.sub(lambda found: _still(found[1]), line)
+    for sign, apart in (
+        ("@", "@\N{WORD JOINER}"),
+        ("://", ":\N{WORD JOINER}//"),
+        ("www.", "www\N{WORD JOINER}."),
+    ):
+        line = line.replace(sign, apart)
+    return line
+
+
+def _still(sign: str) -> str:
+    """Keep a dash from beginning a list, and a number from counting one."""
+    return f"{sign}\N{WORD JOINER}" if sign.isdigit() else f"\\{sign}"
 
 
 def code(text: str) -> str:

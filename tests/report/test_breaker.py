@@ -203,7 +203,7 @@ def test_of_another_machine_no_states_are_claimed(
     assert "no states are told: adaptive throttling" in text
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(data=st.data())
 def test_whatever_an_answer_holds_every_form_comes_out_harmless(
     pages: Any, answers: Any, stories: dict[str, RunRecord], data: st.DataObject

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from agent.report import markdown
+from agent.report.marks import plain
 from agent.report.memo import COLUMNS
 
 if TYPE_CHECKING:
@@ -61,3 +63,30 @@ def test_the_picture_has_one_cell_per_column(stories: dict[str, RunRecord]) -> N
     cells = [re.split(r" {2,}", line)[1] for line in lines[1].splitlines()[:-1]]
     assert [len(row) for row in cells] == [COLUMNS] * 6
     assert (cells[0].index("█"), cells[0].rindex("█")) == (18, 33)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "- item",
+        "+ item",
+        "1. item",
+        "12) item",
+        "---",
+        "===",
+        "![x](javascript:1)",
+        "[x](y)",
+        "<b>x</b>",
+        "# x",
+    ],
+)
+def test_foreign_text_begins_nothing(hostile: str) -> None:
+    """No list, heading, rule, link or image, also at the beginning of a line."""
+    for text in (plain(hostile), f"said before\n{plain(hostile)}"):
+        assert {token.type for token in READER.parse(text)} == {"paragraph_open", "inline", "paragraph_close"}
+        assert set(inside(text)) <= {"paragraph_open", "inline", "paragraph_close", "text", "softbreak"}
+
+
+def test_ordinary_words_are_left_as_they_are() -> None:
+    """A reader of the source sees no escapes in a sentence with dashes and brackets."""
+    assert plain("half-open (3 times seen), at most 5 %!") == "half-open (3 times seen), at most 5 %!"
