@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BY_ID_SHARE = 0.8
 """Ids are trusted when at least this share of the arrivals carries the id of a call."""
+KNOWN_SHARE = 0.25
+"""They are too when at least this share of the calls is found by its id: the rest is another client's."""
 CLOCK_ERROR_S = 0.002
 CLOSE_S = 0.002
 """Two calls that end so close to each other may be mistaken for one another."""
@@ -46,7 +48,9 @@ def match(calls: Calls, arrivals: Arrivals) -> Mapping:
         the arrival's end as the earliest end of its call.  O((n + m) log n) for a bounded concurrency.
     """
     by_id = _by_id(calls, arrivals)
-    if len(arrivals) == 0 or (by_id >= 0).mean() >= BY_ID_SHARE:
+    known = by_id >= 0
+    found = len(np.unique(by_id[known]))
+    if len(arrivals) == 0 or known.mean() >= BY_ID_SHARE or found >= max(1, KNOWN_SHARE * len(calls)):
         return Mapping(call=by_id, by_id=True, doubtful_share=0.0)
     call, doubtful = _by_time(calls, arrivals)
     return Mapping(call=call, by_id=False, doubtful_share=doubtful / len(arrivals))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,11 +86,23 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultWindow:
-    """One fault on the dependency's link, from when it was confirmed in until it was confirmed out."""
+    """One fault on the dependency's link, from when it was confirmed in until it was confirmed out.
+
+    ``link`` is the one that failed, "" where there is one only; ``key`` is the one whose requests failed,
+    "" for all.
+    """
 
     kind: str
     began: float
     ended: float
+    link: str = ""
+    key: str = ""
+
+
+def joined(arrivals: Sequence[Arrivals]) -> Arrivals:
+    """Return the rows of all *arrivals*, one after the other."""
+    names = [each.name for each in fields(Arrivals)]
+    return Arrivals(**{name: np.concatenate([getattr(each, name) for each in arrivals]) for name in names})
 
 
 def columns(kind: type[Calls | Arrivals], rows: Mapping[str, object]) -> Calls | Arrivals:

@@ -48,9 +48,9 @@ def before_experiment_control(
     """Start the driver, and return once its first answers are there and *warm_up_s* is over.
 
     Args:
-        url: ``http://host:port/path``; ``{key}`` in it takes the values of *keys* in turn.
+        url: ``http://host:port/path``; ``{key}`` in it takes the values of *keys*.
         rate_rps: Requests a second, whatever the answers do.
-        arrivals: ``clock`` (exact spacing) or ``poisson``.
+        arrivals: ``clock`` (exact spacing, keys in turn) or ``poisson`` (keys by chance).
         keys: A list, a text with commas, or a number n for the keys 0 to n-1.
         timeout_s: A request without an answer by then has failed.
         headers: Further request headers.

@@ -58,8 +58,11 @@ class Driver:
         self._in_force, self._sent_before = self.planned, 0
 
     def _planned(self) -> list[tuple[bytes, int]]:
-        keys = self._plan.keys or ("",)
-        return [(self._head(self._target.replace("{key}", key), {}), key_of(key)) for key in keys]
+        heads = {
+            key: (self._head(self._target.replace("{key}", key), {}), key_of(key))
+            for key in self._plan.keys or ("",)
+        }
+        return [heads[key] for key in self._plan.order()]
 
     def _head(self, target: str, more: Mapping[str, str]) -> bytes:
         fields = [("host", self._netloc), *self._plan.headers, *more.items()]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agent.model import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 RATE_MAX_RPS = 50_000.0
+KEYS_DRAWN = 4096
+"""So many keys are drawn by chance before they come again."""
 SAMPLES_MAX = 20_000_000
 """About half a gigabyte of samples; a plan that could exceed it is refused before it starts."""
 
@@ -15,9 +22,9 @@ SAMPLES_MAX = 20_000_000
 class Plan:
     """Open-loop load on one URL.
 
-    ``url`` may hold ``{key}``, which takes the values of *keys* in turn.  ``arrivals`` is ``clock``
-    (exact spacing) or ``poisson`` (seeded).  ``rate_max_rps`` is the most that a surge may ask for
-    while the plan is driven; None allows none.  Times are seconds.
+    ``url`` may hold ``{key}``, which takes the values of *keys*.  ``arrivals`` is ``clock`` (exact
+    spacing, keys in turn) or ``poisson`` (seeded, keys by chance).  ``rate_max_rps`` is the most that a
+    surge may ask for while the plan is driven; None allows none.  Times are seconds.
     """
 
     url: str
@@ -54,3 +61,9 @@ class Plan:
     def ceiling_rps(self) -> float:
         """The most requests a second that may ever be offered."""
         return self.rate_rps if self.rate_max_rps is None else self.rate_max_rps
+
+    def order(self) -> Sequence[str]:
+        """Return the keys in the order in which they are called, over and over."""
+        if self.arrivals == "clock" or len(self.keys) < 2:
+            return self.keys or ("",)
+        return random.Random(self.seed).choices(self.keys, k=KEYS_DRAWN)

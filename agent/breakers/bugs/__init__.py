@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.breakers.bugs import answers, half_open, load, open_time, opening, recovery, waiting
 from agent.breakers.bugs.detector import Detector
+from agent.breakers.bugs.sharing import SHARED_OVER_KEYS, SHARED_STATE
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,3 +34,6 @@ def _declared(*modules: ModuleType) -> dict[str, Detector]:
 
 DETECTORS = _declared(opening, answers, half_open, open_time, recovery, waiting, load)
 """Every detector by the name of its bug, in the order in which findings are told."""
+
+NAMES = (*DETECTORS, SHARED_OVER_KEYS.bug, SHARED_STATE.bug)
+"""Every bug that can be found, by a detector or in several streams together."""

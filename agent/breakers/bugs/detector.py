@@ -28,8 +28,8 @@ type Look = Callable[["View", "Mapping[str, Property]"], Evidence | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detector:
-    """One *bug* of breakers: how it is recognised, and what is said about it.
+class Bug:
+    """What is said about one *bug* of breakers.
 
     ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.
     """
@@ -38,6 +38,12 @@ class Detector:
     title: str
     severity: str
     advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector(Bug):
+    """How a bug is recognised in one stream."""
+
     look: Look
 
     def __call__(self, view: View, properties: Mapping[str, Property]) -> Evidence | None:

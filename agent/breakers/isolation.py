@@ -1,0 +1,191 @@
+"""Whether what fails on one path stays there: the calls of others that are kept back meanwhile."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.breakers.estimate import Property, Status, share_interval
+from agent.breakers.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.breakers.paths import Paths, Traffic
+    from agent.breakers.streams import FaultWindow, Flags, Floats
+    from agent.breakers.view import View
+
+NAME = "isolation"
+COLLATERAL_LIMIT = 0.05
+SHOWN_MAX = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collateral:
+    """What happened to others while one path's calls were kept back.
+
+    ``others`` calls were to go elsewhere and ``kept_back`` of them went nowhere.  Where calls are spread
+    over replicas nobody knows where one was to go; then ``others`` is how many went nowhere or elsewhere,
+    and ``kept_back`` follows from how many do usually.  ``low`` and ``high`` enclose the share with 95 %.
+    """
+
+    failing: str
+    spread: bool
+    others: int
+    kept_back: int
+    low: float
+    high: float
+    calls: tuple[int, ...] = ()
+    span: tuple[float, float] | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of other calls that was kept back."""
+        return self.kept_back / self.others if self.others else 0.0
+
+
+def collateral(
+    whole: View, views: Mapping[str, View], traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]
+) -> tuple[Collateral, ...]:
+    """Return, for each link that failed and was then kept from calls, what became of the others'.
+
+    *whole* is the view of all calls and links, *views* that of each link.
+    """
+    found = []
+    for link, seen in views.items():
+        spans = [] if not any(each.link == link for each in faults) else open_spans(seen)
+        if not spans:
+            continue
+        inside = _inside(whole.asked.at, spans)
+        if strange := paths.strange(link):
+            rows = inside & np.isin(whole.calls.key[whole.asked.call], strange)
+            found.append(_kept(whole, rows, link, spans))
+        if spread := paths.spread(link):
+            rows = inside & np.isin(whole.calls.key[whole.asked.call], spread)
+            found.append(_missing(whole, rows, traffic, paths, link, spans))
+    return tuple(each for each in found if each.others)
+
+
+def between_keys(whole: View, keys: Mapping[str, View], faults: Sequence[FaultWindow]) -> tuple[Collateral, ...]:
+    """Return the same where one link leads all keys and the requests of one key failed at a time."""
+    found = []
+    for name, seen in keys.items():
+        windows = [(each.began, each.ended) for each in faults if each.key == name]
+        spans = [each for each in open_spans(seen) if any(b <= each[0] <= e for b, e in windows)]
+        if not spans or not len(seen.calls):
+            continue
+        others = whole.calls.key[whole.asked.call] != seen.calls.key[0]
+        found.append(_kept(whole, _inside(whole.asked.at, spans) & others, name, spans))
+    return tuple(each for each in found if each.others)
+
+
+def open_spans(view: View) -> list[tuple[float, float]]:
+    """Return from when until when calls of *view* were surely kept back, none of them let through."""
+    at = view.asked.at
+    return [
+        (float(at[each.first]), float(at[each.end - 1]))
+        for each in view.course.of(State.OPEN)
+        if view.meets(float(at[each.first]), float(at[each.first]))
+    ]
+
+
+def measured(found: Sequence[Collateral]) -> Property:
+    """Return the isolation property: the worst collateral share of all paths that failed."""
+    if not found:
+        why = "no call was kept back on the path that failed while there were calls to others"
+        return Property(unit="share", status=Status.INCONCLUSIVE, why=why)
+    worst = max(found, key=lambda each: (each.low, each.share))
+    high = max(each.high for each in found)
+    status = (
+        Status.FAIL
+        if worst.low > COLLATERAL_LIMIT
+        else Status.PASS
+        if high <= COLLATERAL_LIMIT
+        else Status.INCONCLUSIVE
+    )
+    n = sum(each.others for each in found)
+    return Property(
+        unit="share",
+        estimate=worst.share,
+        low=worst.low,
+        high=high,
+        n=n,
+        status=status,
+        why=said(worst) + (f"; about {math.ceil(3 / COLLATERAL_LIMIT)} calls would tell" * (status == Status.INCONCLUSIVE)),
+        more={"each": {each.failing: (each.kept_back, each.others) for each in found}},
+    )
+
+
+def said(each: Collateral) -> str:
+    """Return one sentence with the figures."""
+    if each.spread:
+        return (
+            f"while the path {each.failing} was cut off, about {each.kept_back} of {each.others} calls that the "
+            "others usually carry were kept back"
+        )
+    return (
+        f"while calls to {each.failing} were kept back, so were {each.kept_back} of {each.others} calls "
+        "that have nothing to do with it"
+    )
+
+
+def _kept(whole: View, rows: Flags, failing: str, spans: Sequence[tuple[float, float]]) -> Collateral:
+    """Count the *rows* that were kept back, less what is answered aside while nothing is wrong."""
+    back = rows & ~whole.asked.forwarded
+    n, kept = int(rows.sum()), int(back.sum())
+    low, high = share_interval(kept, n)
+    usual = whole.baseline.aside_share if whole.baseline.ambiguous else 0.0
+    low, high = (max(0.0, (each - usual) / (1 - usual)) for each in (low, high))
+    kept = max(0, round((kept - usual * n) / (1 - usual)))
+    shown = whole.asked.call[np.flatnonzero(back)[:SHOWN_MAX]]
+    return Collateral(
+        failing=failing,
+        spread=False,
+        others=n,
+        kept_back=kept,
+        low=low,
+        high=high,
+        calls=tuple(map(int, shown)),
+        span=(spans[0][0], spans[0][1]),
+    )
+
+
+def _missing(
+    whole: View,
+    rows: Flags,
+    traffic: Traffic,
+    paths: Paths,
+    link: str,
+    spans: Sequence[tuple[float, float]],
+) -> Collateral:
+    """Hold how many *rows* went over other links against how many usually do."""
+    n = int(rows.sum())
+    keys = paths.spread(link)
+    share = sum(paths.shares[key][link] for key in keys) / len(keys)
+    expected = 1 - share
+    went = int((rows & whole.asked.forwarded).sum())
+    least, most = share_interval(went, n)
+    low, high = (min(1.0, max(0.0, 1 - each / expected)) for each in (most, least))
+    others = round(n * expected)
+    back = rows & ~whole.asked.forwarded
+    shown = whole.asked.call[np.flatnonzero(back)[:SHOWN_MAX]]
+    return Collateral(
+        failing=link,
+        spread=True,
+        others=others,
+        kept_back=max(0, others - went),
+        low=low,
+        high=high,
+        calls=tuple(map(int, shown)),
+        span=(spans[0][0], spans[0][1]),
+    )
+
+
+def _inside(at: Floats, spans: Sequence[tuple[float, float]]) -> Flags:
+    found = np.zeros(len(at), bool)
+    for since, until in spans:
+        found |= (at >= since) & (at <= until)
+    return found
