@@ -8,31 +8,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.breakers.answer import plain_answer
+from agent.breakers.estimate import Property, Status
 from agent.breakers.evidence import cut_out, lanes, thinned
-from agent.breakers.findings import Finding, find
+from agent.breakers.findings import Finding, find, shared
+from agent.breakers.isolation import NAME, between_keys, collateral, measured
+from agent.breakers.notes import notes
+from agent.breakers.paths import NONE, Paths, Traffic, learn, of_link, pooled
 from agent.breakers.properties import LIMITS, measure
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.estimate import Property
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints
 
 SCHEMA = "gameday/breaker/1"
+WORSE = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
 LANE_MAX = 6_000
 """So many moments of a lane are kept for a picture; of more, every second, third ... one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What was inferred about the breaker before one link, for one key ("" for all together)."""
+    """What was inferred about the breaker before one link, for one key ("" for all of the link's).
+
+    ``rows`` are its calls' rows in the recording; None where it has all of them.
+    """
 
     key: str
     link: str
     view: View
     properties: Mapping[str, Property]
     findings: tuple[Finding, ...]
+    rows: Ints | None = None
 
     @property
     def answer(self) -> str:
@@ -40,67 +48,160 @@ class Stream:
         return plain_answer(self.view, self.properties)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Everything that was inferred.
+
+    ``whole`` is the view of all calls over all links.  ``judged`` are the streams whose properties and
+    findings are the answer: of the one link, or of each of several; where those share one breaker, of all
+    together.  ``streams`` are these and one for each key.  ``across`` is what several streams show
+    together, and ``isolation`` None where there is nothing to isolate.
+    """
+
+    whole: View
+    judged: tuple[Stream, ...]
+    streams: tuple[Stream, ...]
+    across: tuple[Finding, ...] = ()
+    isolation: Property | None = None
+    notes: tuple[str, ...] = ()
+
+
 def analyse(
     calls: Calls,
-    arrivals: Arrivals,
+    arrivals: Mapping[str, Arrivals],
     faults: Sequence[FaultWindow],
     *,
-    link: str = "",
     keys: Mapping[int, str] | None = None,
-) -> tuple[Stream, ...]:
-    """Return one stream for all calls and, where the traffic has several *keys*, one for each."""
-    whole = _stream(calls, arrivals, faults, key="", link=link)
-    if not keys or len(keys) < 2:
-        return (whole,)
-    owner = whole.view.mapping.call
-    streams = [whole]
-    for number, name in keys.items():
-        theirs = (owner >= 0) & (calls.key[np.maximum(owner, 0)] == number)
-        mine = calls.where(calls.key == number)
-        streams.append(_stream(mine, arrivals.where(theirs), faults, key=name, link=link))
-    return tuple(streams)
+) -> Answer:
+    """Infer from the calls and from the arrivals on each link; *keys* are the names of the calls' keys."""
+    everything, numbers = pooled(arrivals)
+    links = tuple(arrivals)
+    whole = view(calls, everything, faults)
+    traffic = Traffic(calls=calls, arrivals=everything, link=numbers, owner=whole.mapping.call, links=links)
+    paths = learn(traffic, until=min((each.began for each in faults), default=np.inf))
+    by_key = _by_key(traffic, paths, faults, keys or {})
+    if len(links) == 1:
+        judged = [_judged(whole, links[0])]
+        found = between_keys(whole, {each.key: each.view for each in by_key}, faults)
+        several = len(by_key) > 1
+    else:
+        judged = _by_link(traffic, paths, faults)
+        found = collateral(whole, {each.link: each.view for each in judged}, traffic, paths, faults)
+        several = True
+    across = shared(found)
+    if across and len(links) > 1:  # one machine: what each link sees of it is a part
+        judged = [Stream(key="", link=" ".join(links), view=whole, properties=measure(whole), findings=())]
+    return Answer(
+        whole=whole,
+        judged=tuple(judged),
+        streams=(*judged, *by_key),
+        across=across,
+        isolation=measured(found) if several else None,
+        notes=notes(traffic, paths, whole, keys or {}),
+    )
 
 
-def _stream(
-    calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow], *, key: str, link: str
-) -> Stream:
-    seen = view(calls, arrivals, faults)
+def _judged(seen: View, link: str, rows: Ints | None = None) -> Stream:
     properties = measure(seen)
-    return Stream(key=key, link=link, view=seen, properties=properties, findings=find(seen, properties))
+    return Stream(
+        key="", link=link, view=seen, properties=properties, findings=find(seen, properties), rows=rows
+    )
 
 
-def to_json(streams: Sequence[Stream], *, wall_ahead_s: float) -> dict[str, Any]:
+def _by_link(traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]) -> list[Stream]:
+    streams = []
+    for link in traffic.links:
+        calls, arrivals, rows = of_link(traffic, paths, link, faults)
+        own = [each for each in faults if each.link in ("", link)]
+        streams.append(_judged(view(calls, arrivals, own), link, rows))
+    return streams
+
+
+def _by_key(
+    traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow], keys: Mapping[int, str]
+) -> list[Stream]:
+    """Return a stream for each of several keys over the whole recording."""
+    streams = []
+    for number, name in keys.items() if len(keys) > 1 else ():
+        rows = np.flatnonzero(traffic.calls.key == number)
+        theirs = (traffic.owner >= 0) & np.isin(traffic.owner, rows)
+        seen = view(traffic.calls.where(rows), traffic.arrivals.where(theirs), faults)
+        links = [link for link in traffic.links if paths.shares.get(number, {}).get(link, 0.0) > NONE]
+        streams.append(
+            Stream(
+                key=name, link=" ".join(links), view=seen, properties=measure(seen), findings=(), rows=rows
+            )
+        )
+    return streams
+
+
+def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
     """Return the documented object; see docs/breakers.md.  Times are monotonic seconds and wall seconds."""
-    whole = streams[0]
-    moments = lanes(whole.view)
+    whole = answer.whole
+    moments = lanes(whole)
     raster, every = thinned(moments, LANE_MAX, wall_ahead_s)
     return {
         "schema": SCHEMA,
-        "answer": whole.answer,
-        "streams": [_stream_json(stream, wall_ahead_s) for stream in streams],
-        "properties": _properties(whole),
-        "findings": [
-            {name: value for name, value in asdict(finding).items() if name != "span"}
-            | cut_out(finding, whole.view, moments, wall_ahead_s)
-            for finding in whole.findings
-        ],
+        "answer": _told(answer),
+        "notes": list(answer.notes),
+        "streams": [_stream_json(stream, wall_ahead_s) for stream in answer.streams],
+        "properties": _combined(answer),
+        "findings": _findings(answer, wall_ahead_s),
         "faults": [
             asdict(fault)
             | {"began_at": fault.began + wall_ahead_s, "ended_at": fault.ended + wall_ahead_s}
-            | {"seen": whole.view.sees(fault)}
-            for fault in whole.view.faults
+            | {"seen": whole.sees(fault)}
+            for fault in whole.faults
         ],
         "mapping": {
-            "by": "id" if whole.view.mapping.by_id else "time",
-            "doubtful_share": whole.view.mapping.doubtful_share,
-            "strangers": whole.view.mapping.strangers,
-            "calls": len(whole.view.calls),
-            "arrivals": len(whole.view.arrivals),
-            "aside_share": whole.view.baseline.aside_share,
+            "by": "id" if whole.mapping.by_id else "time",
+            "doubtful_share": whole.mapping.doubtful_share,
+            "strangers": whole.mapping.strangers,
+            "calls": len(whole.calls),
+            "arrivals": len(whole.arrivals),
+            "aside_share": whole.baseline.aside_share,
         },
         "raster": raster,
         "raster_every": every,
     }
+
+
+def _told(answer: Answer) -> str:
+    """Return the plain answer: of the one stream, or a sentence or two for each link."""
+    said = [each.answer for each in answer.judged]
+    if len(said) > 1:
+        said = [f"{each.link}: {text}" for each, text in zip(answer.judged, said, strict=True)]
+    if answer.isolation is not None and answer.isolation.estimate is not None:
+        said.append(f"Isolation: {answer.isolation.why}.")
+    return " ".join(said)
+
+
+def _combined(answer: Answer) -> dict[str, Any]:
+    """Return each property of the link where it is worst, and the isolation if there is one."""
+    found = {}
+    for name in answer.judged[0].properties:
+        worst = max(answer.judged, key=lambda stream: WORSE.index(stream.properties[name].status))
+        found[name] = asdict(worst.properties[name])
+        if len(answer.judged) > 1:
+            found[name] |= {"link": worst.link}
+    if answer.isolation is not None:
+        found[NAME] = asdict(answer.isolation)
+    return {name: each | {"limit": LIMITS.get(name)} for name, each in found.items()}
+
+
+def _findings(answer: Answer, wall_ahead_s: float) -> list[dict[str, Any]]:
+    found = []
+    everywhere = (answer.whole, None, "", answer.across)
+    each_link = [(each.view, each.rows, each.link, each.findings) for each in answer.judged]
+    for seen, rows, link, findings in (everywhere, *each_link):
+        moments = lanes(seen) if findings else {}
+        for finding in findings:
+            shown = asdict(finding) | cut_out(finding, seen, moments, wall_ahead_s) | {"link": link}
+            del shown["span"]
+            if rows is not None:
+                shown["calls"] = [int(rows[call]) for call in finding.calls]
+            found.append(shown)
+    return found
 
 
 def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.breakers.bugs import DETECTORS
+from agent.breakers.bugs import NAMES as BUGS
 from agent.breakers.estimate import Status
-from agent.breakers.properties import PROPERTIES
+from agent.breakers.properties import NAMES as PROPERTIES
 from agent.model import UsageError
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def tolerated(wanted: Mapping[str, Any]) -> frozenset[str]:
         UsageError: No such finding.
     """
     names = wanted.get(TOLERATED, [])
-    if not isinstance(names, list) or (unknown := [name for name in names if name not in DETECTORS]):
-        raise UsageError(
-            f"{TOLERATED} is a list of {', '.join(DETECTORS)}; not {unknown if names else names!r}"
-        )
+    if not isinstance(names, list) or (unknown := [name for name in names if name not in BUGS]):
+        raise UsageError(f"{TOLERATED} is a list of {', '.join(BUGS)}; not {unknown if names else names!r}")
     return frozenset(names)
 
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.breakers.bugs import DETECTORS
+from agent.breakers.bugs.sharing import across
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from agent.breakers.bugs.detector import Bug, Evidence
     from agent.breakers.estimate import Property
+    from agent.breakers.isolation import Collateral
     from agent.breakers.view import View
 
 
@@ -33,20 +36,23 @@ class Finding:
 
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
     """Return every bug that the recording shows."""
-    found = []
-    for bug, detector in DETECTORS.items():
-        evidence = detector(view, properties)
-        if evidence is not None:
-            found.append(
-                Finding(
-                    bug=bug,
-                    title=detector.title,
-                    evidence=evidence.says,
-                    confidence=evidence.confidence,
-                    severity=detector.severity,
-                    advice=detector.advice,
-                    calls=evidence.calls,
-                    span=evidence.span,
-                )
-            )
-    return tuple(found)
+    told = [(detector, detector(view, properties)) for detector in DETECTORS.values()]
+    return tuple(_finding(detector, evidence) for detector, evidence in told if evidence is not None)
+
+
+def shared(found: Sequence[Collateral]) -> tuple[Finding, ...]:
+    """Return every bug that shows only in what several paths have in common."""
+    return tuple(_finding(bug, evidence) for bug, evidence in across(found).items())
+
+
+def _finding(bug: Bug, evidence: Evidence) -> Finding:
+    return Finding(
+        bug=bug.bug,
+        title=bug.title,
+        evidence=evidence.says,
+        confidence=evidence.confidence,
+        severity=bug.severity,
+        advice=bug.advice,
+        calls=evidence.calls,
+        span=evidence.span,
+    )

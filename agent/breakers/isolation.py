@@ -69,7 +69,9 @@ def collateral(
     return tuple(each for each in found if each.others)
 
 
-def between_keys(whole: View, keys: Mapping[str, View], faults: Sequence[FaultWindow]) -> tuple[Collateral, ...]:
+def between_keys(
+    whole: View, keys: Mapping[str, View], faults: Sequence[FaultWindow]
+) -> tuple[Collateral, ...]:
     """Return the same where one link leads all keys and the requests of one key failed at a time."""
     found = []
     for name, seen in keys.items():
@@ -114,7 +116,8 @@ def measured(found: Sequence[Collateral]) -> Property:
         high=high,
         n=n,
         status=status,
-        why=said(worst) + (f"; about {math.ceil(3 / COLLATERAL_LIMIT)} calls would tell" * (status == Status.INCONCLUSIVE)),
+        why=said(worst)
+        + (f"; about {math.ceil(3 / COLLATERAL_LIMIT)} calls would tell" * (status == Status.INCONCLUSIVE)),
         more={"each": {each.failing: (each.kept_back, each.others) for each in found}},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.breakers import isolation
 from agent.breakers.conduct import (
     AMPLIFICATION_LIMIT,
     BUDGET_LIMIT,
@@ -53,11 +54,15 @@ PROPERTIES: dict[str, Callable[[View], Property]] = {
     )
 }
 
+NAMES = (*PROPERTIES, isolation.NAME)
+"""Every property there is: of one stream, or of several together."""
+
 LIMITS: dict[str, float] = {
     "fail_fast_p99_ms": FAIL_FAST_LIMIT_MS,
     "leak_share": LEAK_LIMIT,
     "half_open_budget": BUDGET_LIMIT,
     "relapses": 0,
     "retry_amplification": AMPLIFICATION_LIMIT,
+    isolation.NAME: isolation.COLLATERAL_LIMIT,
 }
 """The most that passes, for properties that have one such number."""
