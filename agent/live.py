@@ -84,6 +84,14 @@ class Progress:
         elif isinstance(event, Look):
             self._tell(record, event)
 
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self._print(escape(text))
+
+    def run_folder(self, record: RunRecord) -> Path:
+        """Return where *record*'s run keeps its files."""
+        return run_folder(self._home, record.run)
+
     def _follow(self, injection: Injection) -> None:
         victims = ", ".join(injection.victims)
         if injection.open and injection.id not in self._faults:

@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from agent.breakers import expect as expectations
+from agent.breakers import isolation
 from agent.breakers.estimate import Status
-from agent.model import NoEvidence, UsageError
+from agent.model import NoEvidence
 from agent.safety.context import current_run
 
 RESULT = "breaker.json"
@@ -31,22 +30,14 @@ def complaints(*, expect: str = "") -> str:
         UsageError: The file cannot be read, or names what there is not.
         NoEvidence: Nothing is wrong, but too little failed to see it open, or an expectation is undecided.
     """
-    wanted = _file(Path(expect)) if expect else {}
+    wanted = expectations.parse(Path(expect)) if expect else {}
     answer = _answer()
     if answer is None:
         return NONE
-    found = expectations.complaints(wanted, answer["properties"], answer["findings"])
-    if not found and (undecided := _undecided(wanted, answer["properties"])):
+    found = expectations.complaints(wanted, answer)
+    if not found and (undecided := expectations.undecided(wanted, answer)):
         raise NoEvidence("; ".join(undecided))
     return "; ".join(found) or NONE
-
-
-def _undecided(wanted: dict[str, Any], properties: dict[str, Any]) -> list[str]:
-    """Return why no complaint is no praise yet."""
-    opening = properties["failures_to_open"]
-    never = [f"it was not seen to open: {opening['why']}"] if opening["status"] == Status.INCONCLUSIVE else []
-    checked = expectations.check(wanted, properties)
-    return never + [each.why for each in checked if each.status is Status.INCONCLUSIVE]
 
 
 def opens_within(*, s: float) -> bool:
@@ -83,16 +74,25 @@ def amplifies_at_most(*, requests: float) -> bool:
     return _at_most("retry_amplification", requests)
 
 
+def isolates(*, share: float = 0.05) -> bool:
+    """Whether at most *share* (0 to 1) of the calls to others are kept back while one path's calls are."""
+    return _at_most(isolation.NAME, share)
+
+
 def _at_most(name: str, limit: float) -> bool:
     answer = _answer()
     if answer is None:
         return True
-    (found,) = expectations.check({name: {"max": limit}}, answer["properties"])
-    if answer["properties"][name]["status"] == Status.FAIL and answer["properties"][name]["estimate"] is None:
+    never = any(
+        properties.get(name, {}).get("status") == Status.FAIL and properties[name]["estimate"] is None
+        for _, properties in expectations.judged(answer)
+    )
+    found = expectations.held({name: {"max": limit}}, answer)
+    if never or any(each["status"] == Status.FAIL for each in found):
         return False
-    if found.status is Status.INCONCLUSIVE:
-        raise NoEvidence(found.why)
-    return found.status is Status.PASS
+    if undecided := [each["why"] for each in found if each["status"] == Status.INCONCLUSIVE]:
+        raise NoEvidence("; ".join(undecided))
+    return True
 
 
 def _answer() -> dict[str, Any] | None:
@@ -100,14 +100,4 @@ def _answer() -> dict[str, Any] | None:
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _file(path: Path) -> dict[str, Any]:
-    try:
-        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: expectations are property: {{max: number}}, not {type(found).__name__}")
     return found

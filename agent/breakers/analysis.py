@@ -13,13 +13,14 @@ from agent.breakers.evidence import cut_out, lanes, thinned
 from agent.breakers.findings import Finding, find, shared
 from agent.breakers.isolation import NAME, between_keys, collateral, measured
 from agent.breakers.notes import notes
-from agent.breakers.paths import NONE, Paths, Traffic, learn, of_link, pooled
+from agent.breakers.paths import NONE, Paths, Traffic, calm_until, learn, of_link
 from agent.breakers.properties import LIMITS, measure
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.breakers.isolation import Collateral
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints
 
 SCHEMA = "gameday/breaker/1"
@@ -72,22 +73,27 @@ def analyse(
     faults: Sequence[FaultWindow],
     *,
     keys: Mapping[int, str] | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Infer from the calls and from the arrivals on each link; *keys* are the names of the calls' keys."""
-    everything, numbers = pooled(arrivals)
-    links = tuple(arrivals)
-    whole = view(calls, everything, faults)
-    traffic = Traffic(calls=calls, arrivals=everything, link=numbers, owner=whole.mapping.call, links=links)
-    paths = learn(traffic, until=min((each.began for each in faults), default=np.inf))
+    """Infer from the calls and from the arrivals on each link.
+
+    *keys* are the names of the calls' keys, *told* is which link the calls for a key go over, as far as
+    somebody said so.
+    """
+    traffic = Traffic.of(calls, arrivals)
+    links, whole = traffic.links, view(calls, traffic.arrivals, faults)
+    stated = {number: told[name] for number, name in (keys or {}).items() if told and name in told}
+    paths = learn(traffic, until=calm_until(faults), told=stated)
     by_key = _by_key(traffic, paths, faults, keys or {})
-    if len(links) == 1:
+    found: tuple[Collateral, ...] = ()
+    if len(links) == 1 and not any(each.key for each in faults):
         judged = [_judged(whole, links[0])]
+    elif len(links) == 1:
+        judged = _by_link(traffic, paths, faults)
         found = between_keys(whole, {each.key: each.view for each in by_key}, faults)
-        several = len(by_key) > 1
     else:
         judged = _by_link(traffic, paths, faults)
-        found = collateral(whole, {each.link: each.view for each in judged}, traffic, paths, faults)
-        several = True
+        found = collateral(whole, {each.link: each.view for each in judged}, paths, faults)
     across = shared(found)
     if across and len(links) > 1:  # one machine: what each link sees of it is a part
         judged = [Stream(key="", link=" ".join(links), view=whole, properties=measure(whole), findings=())]
@@ -96,7 +102,7 @@ def analyse(
         judged=tuple(judged),
         streams=(*judged, *by_key),
         across=across,
-        isolation=measured(found) if several else None,
+        isolation=measured(found) if len(links) > 1 or len(by_key) > 1 else None,
         notes=notes(traffic, paths, whole, keys or {}),
     )
 
@@ -112,7 +118,7 @@ def _by_link(traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]) -> l
     streams = []
     for link in traffic.links:
         calls, arrivals, rows = of_link(traffic, paths, link, faults)
-        own = [each for each in faults if each.link in ("", link)]
+        own = [each for each in faults if each.link in ("", link) and not each.key]
         streams.append(_judged(view(calls, arrivals, own), link, rows))
     return streams
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from agent.breakers import isolation
 from agent.breakers.bugs import NAMES as BUGS
 from agent.breakers.estimate import Status
 from agent.breakers.properties import NAMES as PROPERTIES
 from agent.model import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
 BOUNDS = {"min", "max"}
 TOLERATED = "tolerated_findings"
@@ -26,6 +31,44 @@ class Expectation:
     max: float | None
     status: Status
     why: str
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """Return the expectations that a YAML or JSON file holds.
+
+    Raises:
+        UsageError: It cannot be read, or holds what is no expectation; names what there is.
+    """
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: expectations are property: {{max: number}}, not {type(found).__name__}")
+    check(found, {})
+    tolerated(found)
+    return found
+
+
+def held(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each expectation with its status: of the answer's one stream, or for each of several links."""
+    found = []
+    for link, properties in judged(answer):
+        for each in check(wanted, properties):
+            bounds = {name: bound for name in ("min", "max") if (bound := getattr(each, name)) is not None}
+            one = {"property": each.property, "expected": bounds, "status": str(each.status), "why": each.why}
+            found.append(one | ({"link": link} if link else {}))
+    return found
+
+
+def judged(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the properties that count, with the link they are of where there are several."""
+    everything = answer["properties"]
+    streams = [each for each in answer["streams"] if not each["key"]]
+    if len(streams) < 2:
+        return [("", everything)]
+    across = {name: each for name, each in everything.items() if name == isolation.NAME}
+    return [(each["link"], each["properties"] | across) for each in streams]
 
 
 def check(wanted: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> tuple[Expectation, ...]:
@@ -54,15 +97,26 @@ def tolerated(wanted: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def complaints(
-    wanted: Mapping[str, Any],
-    properties: Mapping[str, Mapping[str, Any]],
-    findings: Sequence[Mapping[str, Any]],
-) -> list[str]:
+def complaints(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
     """Return every failed expectation and every finding that is not tolerated, each in a few words."""
-    failed = [each for each in check(wanted, properties) if each.status is Status.FAIL]
+    failed = [_at(each, each["why"]) for each in held(wanted, answer) if each["status"] == Status.FAIL]
     ignored = tolerated(wanted)
-    return [each.why for each in failed] + [each["title"] for each in findings if each["bug"] not in ignored]
+    return failed + [_at(each, each["title"]) for each in answer["findings"] if each["bug"] not in ignored]
+
+
+def undecided(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+    """Return why no complaint is no praise yet."""
+    found = []
+    for link, properties in judged(answer):
+        opening = properties["failures_to_open"]
+        if opening["status"] == Status.INCONCLUSIVE:
+            found.append(_at({"link": link}, f"it was not seen to open: {opening['why']}"))
+    open_ones = [each for each in held(wanted, answer) if each["status"] == Status.INCONCLUSIVE]
+    return found + [_at(each, each["why"]) for each in open_ones]
+
+
+def _at(where: Mapping[str, Any], says: str) -> str:
+    return f"{where['link']}: {says}" if where.get("link") else says
 
 
 def _one(name: str, bounds: Any, properties: Mapping[str, Mapping[str, Any]]) -> Expectation:

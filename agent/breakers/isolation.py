@@ -14,7 +14,7 @@ from agent.breakers.states import State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.paths import Paths, Traffic
+    from agent.breakers.paths import Paths
     from agent.breakers.streams import FaultWindow, Flags, Floats
     from agent.breakers.view import View
 
@@ -48,7 +48,7 @@ class Collateral:
 
 
 def collateral(
-    whole: View, views: Mapping[str, View], traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]
+    whole: View, views: Mapping[str, View], paths: Paths, faults: Sequence[FaultWindow]
 ) -> tuple[Collateral, ...]:
     """Return, for each link that failed and was then kept from calls, what became of the others'.
 
@@ -65,7 +65,7 @@ def collateral(
             found.append(_kept(whole, rows, link, spans))
         if spread := paths.spread(link):
             rows = inside & np.isin(whole.calls.key[whole.asked.call], spread)
-            found.append(_missing(whole, rows, traffic, paths, link, spans))
+            found.append(_missing(whole, rows, paths, link, spans))
     return tuple(each for each in found if each.others)
 
 
@@ -126,8 +126,8 @@ def said(each: Collateral) -> str:
     """Return one sentence with the figures."""
     if each.spread:
         return (
-            f"while the path {each.failing} was cut off, about {each.kept_back} of {each.others} calls that the "
-            "others usually carry were kept back"
+            f"while calls over {each.failing} were kept back, so were about {each.kept_back} of "
+            f"{each.others} that usually go over others"
         )
     return (
         f"while calls to {each.failing} were kept back, so were {each.kept_back} of {each.others} calls "
@@ -159,7 +159,6 @@ def _kept(whole: View, rows: Flags, failing: str, spans: Sequence[tuple[float, f
 def _missing(
     whole: View,
     rows: Flags,
-    traffic: Traffic,
     paths: Paths,
     link: str,
     spans: Sequence[tuple[float, float]],

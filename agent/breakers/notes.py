@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 STRANGERS_SHARE = 0.01
 DOUBTFUL_SHARE = 0.05
+BLURRED = "; without ids, others of them may have been taken for calls of this test."
 
 
 def notes(traffic: Traffic, paths: Paths, whole: View, keys: Mapping[int, str]) -> tuple[str, ...]:
@@ -20,35 +21,30 @@ def notes(traffic: Traffic, paths: Paths, whole: View, keys: Mapping[int, str]) 
 
 
 def _silent_keys(traffic: Traffic, paths: Paths, keys: Mapping[int, str]) -> list[str]:
-    found = []
-    for number, name in keys.items():
-        calls = int((traffic.calls.key == number).sum())
-        if number not in paths.shares and calls:
-            found.append(
-                f"None of {calls} calls for the key {name!r} reached a link before the first fault: the service "
-                "answers them by itself, or asks somebody else; nothing is said about that key."
-            )
-    return found
+    counts = {number: int((traffic.calls.key == number).sum()) for number in keys}
+    return [
+        f"None of {counts[number]} calls for the key {name!r} reached a link while nothing was wrong: the "
+        "service answers them by itself, or asks somebody else. Nothing is said about that key."
+        for number, name in keys.items()
+        if number not in paths.shares and counts[number]
+    ]
 
 
 def _strangers(whole: View) -> list[str]:
     strangers, arrivals = whole.mapping.strangers, len(whole.arrivals)
     if strangers <= STRANGERS_SHARE * arrivals:
         return []
-    cannot = (
-        "" if whole.mapping.by_id else ", and without ids they may have been taken for calls of this test"
+    says = (
+        f"{strangers} of {arrivals} requests over the link belong to no call of this test: somebody else "
+        "uses the dependency too, or it is checked actively"
     )
-    return [
-        f"{strangers} of {arrivals} requests over the link belong to no call of this test: somebody else uses the "
-        f"dependency too, or it is checked actively{cannot}."
-    ]
+    return [says + (". They are left out." if whole.mapping.by_id else BLURRED)]
 
 
 def _doubt(whole: View) -> list[str]:
     share = whole.mapping.doubtful_share
-    if share <= DOUBTFUL_SHARE:
-        return []
-    return [
-        f"The service passes no ids on, and for {share:.0%} of the requests two calls were possible: "
-        "let it pass x-request-id or traceparent on, or lower the rate."
-    ]
+    says = (
+        f"The service passes no ids on, and for {share:.0%} of the requests two calls were possible: let it "
+        "pass x-request-id or traceparent on, or lower the rate."
+    )
+    return [says] if share > DOUBTFUL_SHARE else []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from agent.breakers.mapping import match
 from agent.breakers.streams import joined
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Paths:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Traffic:
-    """Calls, the arrivals of several links together, and for each arrival its link and its call's row (or -1)."""
+    """Calls and the arrivals of several links together.
+
+    For each arrival ``link`` is the number of its link and ``owner`` its call's row, -1 for a stranger.
+    """
 
     calls: Calls
     arrivals: Arrivals
@@ -54,20 +58,27 @@ class Traffic:
     owner: Ints
     links: tuple[str, ...]
 
+    @classmethod
+    def of(cls, calls: Calls, arrivals: Mapping[str, Arrivals]) -> Self:
+        """Map the arrivals on each link to the calls."""
+        everything = joined(list(arrivals.values()))
+        numbers = np.repeat(np.arange(len(arrivals)), [len(each) for each in arrivals.values()])
+        owner = match(calls, everything).call
+        return cls(calls=calls, arrivals=everything, link=numbers, owner=owner, links=tuple(arrivals))
+
     def on(self, link: str) -> Flags:
         """Return which arrivals came over *link*."""
         found: Flags = self.link == self.links.index(link)
         return found
 
 
-def pooled(arrivals: Mapping[str, Arrivals]) -> tuple[Arrivals, Ints]:
-    """Return all arrivals and, for each, the number of its link in the order of *arrivals*."""
-    numbers = [np.full(len(each), number) for number, each in enumerate(arrivals.values())]
-    return joined(list(arrivals.values())), np.concatenate(numbers)
+def calm_until(faults: Sequence[FaultWindow]) -> float:
+    """Return when the first fault began."""
+    return min((each.began for each in faults), default=np.inf)
 
 
-def learn(traffic: Traffic, *, until: float) -> Paths:
-    """Learn from the calls that ended before *until*, when the first fault began."""
+def learn(traffic: Traffic, *, until: float, told: Mapping[int, str] | None = None) -> Paths:
+    """Learn from the calls that ended before *until*, when the first fault began; believe what is *told*."""
     calls, mapped = traffic.calls, traffic.owner >= 0
     reached = np.zeros((len(traffic.links), len(calls)), bool)
     reached[traffic.link[mapped], traffic.owner[mapped]] = True
@@ -79,6 +90,8 @@ def learn(traffic: Traffic, *, until: float) -> Paths:
         shares[key] = {
             link: float(reached[number, theirs].mean()) for number, link in enumerate(traffic.links)
         }
+    for key, link in (told or {}).items():
+        shares[key] = {each: float(each == link) for each in traffic.links}
     return Paths(shares=shares)
 
 
@@ -111,13 +124,12 @@ def _rows(traffic: Traffic, arrivals: Flags) -> Flags:
 
 
 def calm_and_own(faults: Sequence[FaultWindow], link: str) -> list[tuple[float, float]]:
-    """Return the seconds before the first fault, and those from each fault on *link* to the next elsewhere."""
+    """Return the seconds before the first fault, and those from each fault of all of *link* to another's."""
     ordered = sorted(faults, key=lambda fault: fault.began)
-    first = ordered[0].began if ordered else np.inf
-    episodes = [(which, next(iter(group)).began) for which, group in groupby(ordered, key=lambda f: f.link)]
-    spans = [(-np.inf, first)]
-    for (which, began), (_, following) in pairwise([*episodes, ("", np.inf)]):
-        if which in ("", link):
+    spans = [(-np.inf, ordered[0].began if ordered else np.inf)]
+    runs = [(path, next(iter(run)).began) for path, run in groupby(ordered, key=lambda f: (f.link, f.key))]
+    for (path, began), (_, following) in pairwise([*runs, (("", ""), np.inf)]):
+        if path in (("", ""), (link, "")):
             spans.append((began, following))
     return spans
 

@@ -9,11 +9,38 @@ from agent.breakers import trials
 from agent.breakers.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.breakers.view import View
 
 KINDS = ("error", "hang", "slow", "refuse", "reset", "not-found")
 """The kinds of fault, in the order in which they are played: what hangs tells the service's patience,
 which the slow ones need to know."""
+
+
+OPENING = ("error", "hang", "slow", "refuse", "reset")
+"""The kinds that open a breaker; where calls are slow it is opened by errors first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One fault to be played: its kind, the link it is put on, and the key it is for ("" for all)."""
+
+    kind: str
+    link: str
+    key: str = ""
+
+
+def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) -> tuple[Step, ...]:
+    """Return what to play: one link after the other takes its turn, and each fails so that it can open.
+
+    Then the requests of the first of *keys* fail alone, where one link leads several keys.
+    """
+    found = [Step(kind=kind, link=links[n % len(links)]) for n, kind in enumerate(kinds)]
+    opening = next((kind for kind in OPENING if kind in kinds), kinds[0])
+    left = [link for link in links if not any(s.link == link and s.kind in OPENING for s in found)]
+    found += [Step(kind=opening, link=link) for link in left]
+    return (*found, *(Step(kind="error", link=links[0], key=key) for key in keys[:1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +60,25 @@ class Pace:
     settle_s: float = 2.0
     trials: int = 2
 
-    def longest_s(self, kinds: int) -> float:
-        """The longest a test of so many kinds of fault can take."""
-        return self.baseline_s * 3 + kinds * (self.fault_max_s + self.recover_max_s)
+    def longest_s(self, steps: int) -> float:
+        """The longest a test of so many faults can take."""
+        return self.baseline_s * 3 + steps * (self.fault_max_s + self.recover_max_s)
 
-    def usual_s(self, kinds: int, open_s: float) -> float:
+    def usual_s(self, steps: int, open_s: float) -> float:
         """What it takes with a breaker that stays open for *open_s*."""
-        return self.baseline_s + kinds * (1.0 + (self.trials + 1.5) * open_s + self.settle_s)
+        return self.baseline_s + steps * (1.0 + (self.trials + 1.5) * open_s + self.settle_s)
+
+
+def next_in_words(view: View, pace: Pace, left: Sequence[Step]) -> str:
+    """Say what is played next and until when, and how long the faults that are *left* will take."""
+    step = left[0]
+    where = f"{step.link}, for the key {step.key} alone" if step.key else step.link
+    said = f"{step.kind} on {where}: until it was seen to try {pace.trials} times"
+    known = [wait.low for wait in trials.proper_waits(view)]
+    if not known:
+        return said + f", or for {pace.patience_s:.0f} s if it does not open"
+    seconds = pace.usual_s(len(left), max(known)) - pace.baseline_s
+    return said + f"; it stays open {max(known):.1f} s, so about {seconds:.0f} s are left"
 
 
 def baseline_is_enough(view: View, pace: Pace, lasted_s: float) -> bool:

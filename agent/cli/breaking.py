@@ -13,9 +13,9 @@ from agent.cli.shared import AsJson, errors, open_home, play, print_json, tell
 from agent.model import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from agent.breakers.protocol import Pace
+    from agent.proxy.place import Place
 
 TAKEN = ("breaker.json", "breaker.recording.json", "traffic.samples", "report.html", "record.json")
 ABSENT = "-"
@@ -26,9 +26,20 @@ def breaker_test(
     listen: Annotated[str, typer.Option(help="HOST:PORT that the service is told to call: the link.")] = "",
     upstream: Annotated[str, typer.Option(help="HOST:PORT of the dependency behind that link.")] = "",
     link: Annotated[
-        str, typer.Option(help="The link's name; without --listen, one of the running proxy.")
-    ] = "dependency",
-    key: Annotated[list[str] | None, typer.Option(help="A key, such as a shard; again for more.")] = None,
+        list[str] | None,
+        typer.Option(
+            help="The link's name; NAME=LISTEN->UPSTREAM says all at once, and again for several (a shard "
+            "or a replica's path each). NAME alone, without --listen: one of the running proxy.",
+            show_default="dependency",
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A key such as a shard or tenant; KEY=LINK says which link its calls go over, else that is "
+            "learnt. Again for more."
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(help="Calls a second, open loop.")] = 40.0,
     faults: Annotated[
         str, typer.Option(help="Kinds of fault, in this order.")
@@ -40,34 +51,39 @@ def breaker_test(
 ) -> None:
     """Find out what a circuit breaker really does, and what is wrong with it, from outside.
 
-    The service under test is called at ENTRY, and a link goes between it and its dependency.
+    The service under test is called at ENTRY, and a link goes between it and its dependency:
+
+        gameday breaker test --entry http://127.0.0.1:8080/
+            --listen 127.0.0.1:9001 --upstream 127.0.0.1:9000
+
+    The link then fails in each way, one after the other, until the breaker was seen to open, to try and to
+    close again; each fault ends by itself, whatever happens. Exit code: 0 nothing to complain of, 1 a
+    finding or a failed expectation, 2 usage, 3 it cannot be told, 4 refused, 5 something may still be broken.
     """
-    from agent.breakers.protocol import Pace
     from agent.catalog.read import read
+    from agent.cli.telling import Telling
     from agent.demo import experiments
-    from agent.proxy.place import link_in_place
+    from agent.proxy.place import links_in_place
 
     with errors(), open_home() as agent:
         kinds = _kinds(faults)
-        if bool(listen) != bool(upstream):
-            raise UsageError(
-                "give --listen and --upstream together, or neither and a --link of a running proxy"
-            )
-        if expect is not None and not expect.is_file():
-            raise UsageError(f"--expect: there is no file {expect}")
+        places = _places(link or [], listen, upstream)
+        keys = _keys(key or [], [each.name for each in places], entry)
+        _check_expectations(expect)
         variables = {
             "entry": entry,
-            "link": link,
+            "link": ",".join(each.name for each in places),
             "rate_rps": str(rate),
             "kinds": ",".join(kinds),
-            "keys": ",".join(key or ()),
+            "keys": ",".join(keys),
+            "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
             "expect": str(expect.resolve()) if expect else "",
             "seed": str(seed),
         }
         experiment = read(experiments().parent / "breakers" / "conformance.yaml", variables=variables)
-        typer.echo(_how_long(Pace(), kinds), err=True)
-        with link_in_place(agent.settings, link, listen=listen, upstream=upstream):
-            records = play(agent, [experiment], leashed=False)
+        typer.echo(_beforehand(entry, rate, kinds, places, keys), err=True)
+        with links_in_place(agent.settings, places):
+            records = play(agent, [experiment], leashed=False, progress=Telling)
         for record in records:
             folder = agent.settings.home / "runs" / record.run
             answer = _answer(folder, record.reason)
@@ -91,18 +107,72 @@ def _kinds(faults: str) -> list[str]:
     return kinds
 
 
-def _how_long(pace: Pace, kinds: Sequence[str]) -> str:
+def _places(links: Sequence[str], listen: str, upstream: str) -> list[Place]:
+    from agent.proxy.place import Place
+
+    places = [Place.parse(text) for text in links] or [Place(name="dependency")]
+    if bool(listen) != bool(upstream):
+        raise UsageError("give --listen and --upstream together, or neither and a --link of a running proxy")
+    if listen and (len(places) > 1 or places[0].listen):
+        raise UsageError("--listen and --upstream are one link's; write each as --link NAME=LISTEN->UPSTREAM")
+    names = [each.name for each in places]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"--link {min(twice)} is there twice; give each link a name of its own")
+    return [Place(name=places[0].name, listen=listen, upstream=upstream)] if listen else places
+
+
+def _keys(keys: Sequence[str], links: Sequence[str], entry: str) -> dict[str, str]:
+    """Return key -> its link, "" where that is to be learnt."""
+    found = {name: leads for name, _, leads in (each.partition("=") for each in keys)}
+    if strange := [f"{name}={leads}" for name, leads in found.items() if leads and leads not in links]:
+        raise UsageError(f"--key {strange[0]} names no link; there are {', '.join(links)}")
+    if ("{key}" in entry) != bool(found):
+        raise UsageError("give --key and {key} in --entry together: the key has to be in what is called")
+    return found
+
+
+def _check_expectations(path: Path | None) -> None:
+    from agent.breakers.expect import parse
+
+    if path is not None and not path.is_file():
+        raise UsageError(f"--expect: there is no file {path}")
+    if path is not None:
+        parse(path)
+
+
+def _beforehand(
+    entry: str, rate: float, kinds: Sequence[str], places: Sequence[Place], keys: Mapping[str, str]
+) -> str:
+    """Say what is going to happen, how long it takes and why."""
+    from agent.breakers.protocol import Pace, steps
+
+    pace, links = Pace(), [each.name for each in places]
+    n = len(steps(kinds, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
+    short, long = pace.usual_s(n, 3.0), pace.usual_s(n, 30.0)
+    apart = f" of the {len(links)} links, one at a time" if len(links) > 1 else f" of the link {links[0]}"
     return (
-        f"{len(kinds)} kinds of fault, each until {pace.trials} trials were seen: "
-        f"about {pace.usual_s(len(kinds), 3.0):.0f} s if it stays open for 3 s, "
-        f"{pace.usual_s(len(kinds), 30.0):.0f} s if for 30 s, at most {pace.longest_s(len(kinds)):.0f} s"
+        f"{entry} is called {rate:g} times a second. After {pace.baseline_s:.0f} s of calm come {n} faults"
+        f"{apart} ({', '.join(kinds)}); each stays in until the breaker was seen to try {pace.trials} times, "
+        "and then is waited for until it has closed again.\n"
+        f"So it takes as long as the breaker stays open: about {_minutes(short)} if that is 3 s, "
+        f"{_minutes(long)} if 30 s, never more than {_minutes(pace.longest_s(n))}."
     )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _answer(folder: Path, reason: str) -> dict[str, Any]:
     path = folder / "breaker.json"
     if not path.exists():
-        return {"answer": f"No answer: {reason}", "streams": [], "properties": {}, "findings": []}
+        return {
+            "answer": f"No answer: {reason}",
+            "streams": [],
+            "properties": {},
+            "findings": [],
+            "expectations": [],
+        }
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -120,21 +190,29 @@ def _take(folder: Path, out: Path) -> None:
 
 
 def _print(answer: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from agent.live import console
 
-    console.print(f"\n[bold]{answer['answer']}[/]\n", markup=True)
+    console.print(f"\n[bold]{escape(answer['answer'])}[/]\n")
+    for note in answer.get("notes", []):
+        console.print(f"Note: {escape(note)}\n")
     if answer["properties"]:
         table = Table("property", "estimate", "between", "n", "status", "seen", box=None)
         for name, each in answer["properties"].items():
             between = _between(each["low"], each["high"])
-            table.add_row(
-                name, _number(each["estimate"]), between, str(each["n"]), each["status"], each["why"]
-            )
+            why = escape(f"{each['link']}: {each['why']}" if each.get("link") else each["why"])
+            table.add_row(name, _number(each["estimate"]), between, str(each["n"]), each["status"], why)
         console.print(table)
     for each in answer["findings"]:
-        console.print(f"\n[bold]{each['title']}[/] ({each['bug']}): {each['evidence']}.\n  {each['advice']}")
+        where = f" at {each['link']}" if each.get("link") and len(answer["streams"]) > 1 else ""
+        console.print(
+            f"\n[bold]{escape(each['title'])}[/] ({each['bug']}{escape(where)}): {escape(each['evidence'])}."
+            f"\n  {escape(each['advice'])}"
+        )
+    for each in answer["expectations"]:
+        console.print(f"\nexpected: {escape(each['why'])}: [bold]{each['status']}[/]")
 
 
 def _number(value: float | None) -> str:

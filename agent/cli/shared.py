@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from agent.catalog.experiment import Experiment
     from agent.compose import Agent
+    from agent.live import Progress
     from agent.model import RunRecord
     from agent.settings import Settings
     from agent.store import Store
@@ -93,7 +94,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def play(
-    agent: Agent, experiments: Sequence[Experiment], *, leashed: bool, stop: Any = None
+    agent: Agent,
+    experiments: Sequence[Experiment],
+    *,
+    leashed: bool,
+    stop: Any = None,
+    progress: type[Progress] | None = None,
 ) -> list[RunRecord]:
     """Run *experiments* one after the other; a request to stop ends the present one and skips the rest."""
     from agent.live import Progress
@@ -104,8 +110,8 @@ def play(
     for experiment in experiments:
         if stop.why is not None:
             break
-        with Progress(agent.settings.home) as progress:
-            records.append(agent.run(experiment, stop=stop, leashed=leashed, observe=progress))
+        with (progress or Progress)(agent.settings.home) as telling:
+            records.append(agent.run(experiment, stop=stop, leashed=leashed, observe=telling))
     return records
 
 

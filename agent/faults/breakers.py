@@ -9,43 +9,44 @@ import json
 import random
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import settings as settings_of
 from agent.breakers import protocol
 from agent.breakers.analysis import analyse, to_json
-from agent.breakers.protocol import Pace
-from agent.breakers.recording import arrivals_of, calls_of
+from agent.breakers.expect import held, parse
+from agent.breakers.live import misled
+from agent.breakers.protocol import Pace, Step
 from agent.breakers.states import State
 from agent.breakers.streams import FaultWindow
-from agent.breakers.view import View, view
 from agent.faults import heal, links
-from agent.model import NoEvidence, NoTargets, UsageError
+from agent.faults.breaker_recording import Recorder
+from agent.model import NoEvidence, UsageError
 from agent.proxy.client import ProxyClient
 from agent.safety.context import current_run
-from agent.traffic.samples import FILE
+from agent.traffic.samples import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
-    from agent.breakers.streams import Calls
+    from agent.breakers.view import View
     from agent.model import Json
 
 RESULT = "breaker.json"
-RECORDING = "breaker.recording.json"
 LOOK_EVERY_S = 0.25
 SLOW_MAX_S = 2.0
-PAGE = 10_000
 SLOW_SHARE = 0.6
 """A slow answer takes this share of the service's patience, so that it is late and still a success."""
 
 
 def exercise(
     *,
-    link: str,
+    link: str | Sequence[str],
     kinds: str | Sequence[str] = protocol.KINDS,
     keys: str | Sequence[str] = (),
+    key_links: str | Mapping[str, str] = "",
+    expect: str = "",
     baseline_s: float = 10.0,
     patience_s: float = 6.0,
     fault_max_s: float = 60.0,
@@ -56,14 +57,21 @@ def exercise(
 ) -> dict[str, Json]:
     """Fail *link* in each of *kinds* until the breaker in front of it has shown what it does.
 
+    Several links fail one at a time, and what becomes of the calls over the others is told too.  So are
+    the calls for other keys where there is one link and several keys: then the requests of one key fail.
+
     The traffic of the run (``agent.controls.traffic``) is one stream, the link's arrival log the other.
     Leaves ``breaker.json`` (the answer, see docs/breakers.md) and ``breaker.recording.json`` (what it
     was inferred from, beside the traffic's samples) in the run's folder.
 
     Args:
-        link: The one link between the service and its dependency.
+        link: The link between the service and its dependency; of several (a list, or a text with commas)
+            each leads to a shard, or from a replica.
         kinds: Some of error, hang, slow, refuse, reset, not-found; a list, or a text with commas.
         keys: The traffic's keys, to tell apart what each of them saw; a list, or a text with commas.
+        key_links: Which link the calls for a key go over (``alpha=shard-0,beta=shard-1``); what is not
+            said is learnt from the baseline.
+        expect: A file of expectations, whose status becomes part of the answer.
         baseline_s: Seconds of calm before the first fault.
         patience_s: How long a fault stays in that does not open the breaker.
         fault_max_s: How long one stays in that does; a breaker that stays open longer is seen only once.
@@ -77,8 +85,9 @@ def exercise(
         what :func:`agent.faults.links.fail_requests` returns.
 
     Raises:
+        UsageError: *key_links* or *expect* name what there is not.  Nothing was injected.
         NoTargets: No such link.  Nothing was injected.
-        NoEvidence: No traffic, or none of it comes over the link: the service bypasses it.
+        NoEvidence: No traffic, or none of it comes over a link: the service bypasses it.
         Refused, DidNotLand: As the faults of links raise them.
 
     Undo:
@@ -87,11 +96,15 @@ def exercise(
     Dead man:
         Each fault's own: the reaper, and the lease that the proxy itself holds.
     """
-    wanted = _listed(kinds)
+    wanted, links_ = _listed(kinds), _listed(link)
     if unknown := [kind for kind in wanted if kind not in protocol.KINDS]:
         raise UsageError(f"no kind of fault is called {unknown[0]!r}; there are {', '.join(protocol.KINDS)}")
+    told = pairs(key_links)
+    if strange := [f"{key}={name}" for key, name in told.items() if name not in links_]:
+        raise UsageError(f"{strange[0]} names no link; there are {', '.join(links_)}")
+    expectations = parse(Path(expect)) if expect else {}
     if current_run().leashed:
-        return links.fail_requests(link=link, status=500, proxy=proxy)
+        return links.fail_requests(link=links_[0], status=500, proxy=proxy)
     pace = Pace(
         baseline_s=baseline_s,
         patience_s=patience_s,
@@ -99,9 +112,29 @@ def exercise(
         recover_max_s=recover_max_s,
         trials=trials,
     )
-    recorder = _Recorder(link, ProxyClient.of(settings_of.current(), proxy), current_run().folder)
+    names = {key_of(key): key for key in _listed(keys)}
+    recorder = Recorder(
+        links_, ProxyClient.of(settings_of.current(), proxy), current_run().folder, names, told
+    )
     _Exercise(recorder, pace, random.Random(seed), proxy).play(wanted)
-    return _answer(recorder, _listed(keys))
+    return _answer(recorder, expectations)
+
+
+def pairs(told: str | Mapping[str, str]) -> dict[str, str]:
+    """Return which link each key goes over, from a mapping or a text ``key=link,key=link``.
+
+    Raises:
+        UsageError: A part of the text is no pair.
+    """
+    if not isinstance(told, str):
+        return dict(told)
+    found = {}
+    for part in _listed(told):
+        key, equals, name = part.partition("=")
+        if not (key and equals and name):
+            raise UsageError(f"key_links: write key=link with commas in between, not {part!r}")
+        found[key.strip()] = name.strip()
+    return found
 
 
 def _listed(what: str | Sequence[str]) -> tuple[str, ...]:
@@ -109,15 +142,13 @@ def _listed(what: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _answer(recorder: _Recorder, keys: Sequence[str]) -> dict[str, Json]:
+def _answer(recorder: Recorder, wanted: Mapping[str, Any]) -> dict[str, Json]:
     """Analyse the whole recording and file the answer."""
-    from agent.traffic.samples import key_of  # noqa: PLC0415  # beside its one use
-
-    names = {key_of(str(key)): str(key) for key in keys}
     calls, ahead = recorder.calls()
-    streams = analyse(calls, recorder.arrivals(), recorder.faults, link=recorder.link, keys=names)
+    answer = analyse(calls, recorder.arrivals(), recorder.faults, keys=recorder.keys, told=recorder.told)
     recorder.save()
-    found = to_json(streams, wall_ahead_s=ahead)
+    found = to_json(answer, wall_ahead_s=ahead)
+    found["expectations"] = held(wanted, found)
     (recorder.folder / RESULT).write_text(json.dumps(found))
     return {
         "answer": found["answer"],
@@ -126,93 +157,60 @@ def _answer(recorder: _Recorder, keys: Sequence[str]) -> dict[str, Json]:
     }
 
 
-class _Recorder:
-    """Collects both streams while they happen."""
-
-    def __init__(self, link: str, client: ProxyClient, folder: Path) -> None:
-        self.link, self.folder = link, folder
-        self.faults: list[FaultWindow] = []
-        self._client = client
-        self._entries: list[dict[str, Any]] = []
-        names = [each["name"] for each in client.links()]
-        if link not in names:
-            raise NoTargets(
-                f"the proxy at {client.api} has no link {link!r}; it has {', '.join(names) or 'none'}"
-            )
-        self._seq = client.last_seq()
-        self._since = self._until = time.monotonic()
-        self._open: list[dict[str, Any]] = []
-
-    def look(self) -> View:
-        """Take in what came meanwhile, and infer what there is to infer."""
-        self._until = time.monotonic()
-        opened = self._client.open_requests(self.link)  # ahead of the log, so that none is missed in between
-        while page := self._client.arrivals(self._seq, PAGE):
-            self._seq = int(page[-1]["seq"])
-            self._entries += [
-                each for each in page if each["link"] == self.link and each["kind"] == "request"
-            ]
-        ended = {(each["peer"], each["monotonic_at"]) for each in self._entries[-PAGE:]}
-        self._open = [each for each in opened if (each["peer"], each["monotonic_at"]) not in ended]
-        return view(self.calls()[0], self.arrivals(), self.faults)
-
-    def calls(self) -> tuple[Calls, float]:
-        """Return the client's calls while arrivals were recorded, and how far its wall clock was ahead."""
-        path = self.folder / FILE
-        calls, ahead = calls_of(path.read_bytes() if path.exists() else b"")
-        return calls.where((calls.begun > self._since) & (calls.ended < self._until)), ahead
-
-    def arrivals(self) -> Any:
-        """Return the link's arrivals so far."""
-        return arrivals_of([*self._entries, *self._open])
-
-    def save(self) -> None:
-        """File what the answer was inferred from, so that it can be inferred again."""
-        windows = [{"kind": f.kind, "began": f.began, "ended": f.ended} for f in self.faults]
-        recording = {
-            "link": self.link,
-            "since": self._since,
-            "until": self._until,
-            "faults": windows,
-            "arrivals": [*self._entries, *self._open],
-        }
-        (self.folder / RECORDING).write_text(json.dumps(recording))
-
-
 class _Exercise:
     """Plays kinds of fault one after the other, each with its recovery."""
 
-    def __init__(self, recorder: _Recorder, pace: Pace, dice: random.Random, proxy: str | None) -> None:
+    def __init__(self, recorder: Recorder, pace: Pace, dice: random.Random, proxy: str | None) -> None:
         self._recorder, self._pace, self._dice = recorder, pace, dice
         self._proxy = proxy
         self._slow_ms = 300.0
+        self._step, self._state = Step(kind="", link=recorder.links[0]), State.CLOSED
 
     def play(self, kinds: Sequence[str]) -> None:
         began = time.monotonic()
+        self._recorder.say(f"calm for {self._pace.baseline_s:.0f} s, to learn what the service does usually")
         self._wait(
             lambda seen, now: protocol.baseline_is_enough(seen, self._pace, now - began),
             3 * self._pace.baseline_s,
         )
         self._check_streams()
-        for kind in kinds:
-            seen = self._recorder.look()
+        steps = protocol.steps(kinds, self._recorder.links, self._keys_apart())
+        for n, step in enumerate(steps):
+            self._step = step
+            seen = self._look()
+            self._recorder.say(protocol.next_in_words(seen, self._pace, steps[n:]))
             self._slow_ms = 1000 * min(SLOW_MAX_S, SLOW_SHARE * protocol.patience_of_service_s(seen))
             time.sleep(self._dice.uniform(0, 0.5))  # the phase at which a fault begins must not be chosen
-            self._fail(kind)
-            if kind == "slow" and not self._opened_under(kind):
+            self._fail(self._step.kind)
+            if self._step.kind == "slow" and not self._opened_under("slow"):
                 self._hold_a_trial()
             if not self._recover():
                 return  # a breaker that does not close has nothing more to show
 
+    def _look(self) -> View:
+        """Look at the breaker of the path that fails now."""
+        return self._recorder.look(self._step.link, self._step.key)
+
     def _check_streams(self) -> None:
-        seen, link = self._recorder.look(), self._recorder.link
-        if len(seen.calls) == 0:
+        self._recorder.look()
+        calls, _ = self._recorder.calls()
+        if len(calls) == 0:
             raise NoEvidence("there is no traffic: is the control agent.controls.traffic in the experiment?")
-        if len(seen.arrivals) == 0:
+        arrivals = self._recorder.arrivals()
+        if unused := [link for link, each in arrivals.items() if len(each) == 0]:
+            names = " and ".join(repr(link) for link in unused)
             raise NoEvidence(
-                f"{len(seen.calls)} calls were made and not one request came over the link {link!r}: "
+                f"{len(calls)} calls were made and not one request came over the link {names}: "
                 "the service bypasses it (tell it to call the link's address), or never asks the dependency"
+                + (", or no --key leads there" if len(arrivals) > 1 else "")
             )
+        if wrong := misled(calls, arrivals, self._recorder.keys, self._recorder.told):
+            raise NoEvidence(wrong)
+
+    def _keys_apart(self) -> tuple[str, ...]:
+        """Return the keys whose requests can be made to fail alone, where one link leads all of them."""
+        keys = self._recorder.keys.values() if len(self._recorder.links) == 1 else ()
+        return tuple(key for key in keys if self._recorder.path_of(key)) if len(keys) > 1 else ()
 
     def _fail(self, kind: str) -> None:
         """Keep one kind of fault in for as long as it teaches something."""
@@ -222,10 +220,9 @@ class _Exercise:
         self._wait(
             lambda seen, now: protocol.fault_is_enough(seen, self._pace, began, now), self._pace.fault_max_s
         )
-        if self._opened_under(
-            kind
-        ):  # end it at a random moment of the open time, or every recovery looks alike
-            time.sleep(self._dice.uniform(0, protocol.open_time_s(self._recorder.look())))
+        if self._opened_under(kind):
+            # Ended at a random moment of the open time, or every recovery looks alike.
+            time.sleep(self._dice.uniform(0, protocol.open_time_s(self._look())))
         heal()
         self._end_window()
 
@@ -240,27 +237,29 @@ class _Exercise:
         began = time.monotonic()
         self._inject("slow")
         self._window("hold", began)
-        longest = 2 * protocol.open_time_s(self._recorder.look()) + self._pace.patience_s
+        longest = 2 * protocol.open_time_s(self._look()) + self._pace.patience_s
         self._wait(lambda seen, _: protocol.is_closed(seen), longest)
         heal()
         self._end_window()
 
     def _recover(self) -> bool:
         since = time.monotonic()
+        self._recorder.say(f"{self._step.kind} is out: until it has closed and stayed so for a while")
         self._wait(
             lambda seen, now: protocol.recovery_is_enough(seen, self._pace, since, now),
             self._pace.recover_max_s,
         )
-        return protocol.is_closed(self._recorder.look())
+        return protocol.is_closed(self._look())
 
     def _opened_under(self, kind: str) -> bool:
-        seen = self._recorder.look()
+        seen = self._look()
         began = max(fault.began for fault in seen.faults if fault.kind == kind)
         return any(step.to is State.OPEN and step.before >= began for step in seen.course.transitions)
 
     def _inject(self, kind: str) -> None:
+        path = self._recorder.path_of(self._step.key) if self._step.key else "*"
         faults: Mapping[str, Callable[..., Any]] = {
-            "error": lambda **to: links.fail_requests(status=500, **to),
+            "error": lambda **to: links.fail_requests(status=500, path=path, **to),
             "not-found": lambda **to: links.fail_requests(status=404, **to),
             "hang": links.partition,
             "slow": lambda **to: links.delay(latency_ms=self._slow_ms, **to),
@@ -270,10 +269,13 @@ class _Exercise:
             ),  # with the connection none could be counted
         }
         longest = self._pace.fault_max_s + self._pace.patience_s + self._pace.recover_max_s
-        faults[kind](link=self._recorder.link, proxy=self._proxy, max_duration_s=longest)
+        faults[kind](link=self._step.link, proxy=self._proxy, max_duration_s=longest)
 
     def _window(self, kind: str, began: float) -> None:
-        self._recorder.faults.append(FaultWindow(kind=kind, began=began, ended=float("inf")))
+        link = self._step.link if len(self._recorder.links) > 1 else ""
+        self._recorder.faults.append(
+            FaultWindow(kind=kind, began=began, ended=float("inf"), link=link, key=self._step.key)
+        )
 
     def _end_window(self) -> None:
         faults = self._recorder.faults
@@ -282,6 +284,10 @@ class _Exercise:
     def _wait(self, enough: Callable[[View, float], bool], longest_s: float) -> None:
         deadline = time.monotonic() + longest_s
         while time.monotonic() < deadline:
-            if enough(self._recorder.look(), time.monotonic()):
+            seen = self._look()
+            if seen.course.sequence[-1] is not self._state:
+                self._state = seen.course.sequence[-1]
+                self._recorder.say(f"seen {self._state.replace('_', '-')}")
+            if enough(seen, time.monotonic()):
                 return
             time.sleep(LOOK_EVERY_S)

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ from starlette.routing import Route
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Sequence
 
     from starlette.requests import Request
 
@@ -33,7 +35,7 @@ PASSED_ON = ("x-request-id", "traceparent")
 LIMITS = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
 
 
-def application(ask: Ask, client: httpx.AsyncClient, *, fallback: str, cancels: bool) -> Starlette:
+def application(ask: Ask, clients: AsyncExitStack, *, fallback: str, cancels: bool) -> Starlette:
     """Return the service; *cancels* says whether a caller that goes away takes its call along."""
 
     async def call(request: Request) -> Response:
@@ -53,7 +55,7 @@ def application(ask: Ask, client: httpx.AsyncClient, *, fallback: str, cancels: 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with client:
+        async with clients:
             yield
 
     endpoint = call_while_wanted if cancels else call
@@ -92,26 +94,61 @@ async def _left(request: Request) -> None:
         pass
 
 
-def assemble(options: argparse.Namespace) -> tuple[Ask, httpx.AsyncClient]:
-    """Return the way of asking that the command line describes, and the client under it."""
+def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
+    """Return the way of asking that the command line describes, and the clients under it."""
     bug = CATALOGUE[options.bug] if options.bug else NO_BUG
     rules = Rules(**{**{name: getattr(options, name) for name in RULES}, **bug.rules})
-    truth = Truth(options.log)
+    truth, clients = Truth(options.log), AsyncExitStack()
 
     def make(name: str) -> Guard:
         if options.breaker == "circuitbreaker":
             return LibraryBreaker(name, rules, truth)
         return bug.breaker(name, rules, truth, bug.clock)
 
-    client = httpx.AsyncClient(base_url=f"http://{options.dependency}", limits=LIMITS, timeout=None)  # noqa: S113  # a layer has it
-    layers = Layers(
-        client=client,
-        timeout_s=options.timeout_s * bug.timeout_factor,
-        choose=_choosing(options, bug)(make),
-    )
-    if options.breaker == "none":
-        return layers.timely(layers.checked(layers.ask)), client
-    return bug.layers(layers), client
+    def asking(dependency: str, choose: Choose) -> Ask:
+        client = httpx.AsyncClient(base_url=f"http://{dependency}", limits=LIMITS, timeout=None)  # noqa: S113  # a layer has it
+        clients.push_async_callback(client.aclose)
+        layers = Layers(client=client, timeout_s=options.timeout_s * bug.timeout_factor, choose=choose)
+        if options.breaker == "none":
+            return layers.timely(layers.checked(layers.ask))
+        return bug.layers(layers)
+
+    if options.shard:
+        return _to_shards(options.shard, asking, make, shared=options.shared), clients
+    if options.path:
+        return _by_replica(options.path, asking, make, shared=options.shared), clients
+    return asking(options.dependency, _choosing(options, bug)(make)), clients
+
+
+type Asking = Callable[[str, Choose], Ask]
+
+
+def _to_shards(shards: Sequence[str], asking: Asking, make: Make, *, shared: bool) -> Ask:
+    """Ask the shard of the question's key; each has a breaker of its own, or all share one."""
+    for_all = one(make)
+    asks = {
+        key: asking(address, for_all if shared else one(lambda _, key=key: make(key)))  # type: ignore[misc]
+        for key, _, address in (each.partition("=") for each in shards)
+    }
+
+    async def ask(question: Question) -> Reply:
+        return await asks[question.key](question)
+
+    return ask
+
+
+def _by_replica(paths: Sequence[str], asking: Asking, make: Make, *, shared: bool) -> Ask:
+    """Let one of several replicas ask, each over a path of its own; each has a breaker, or all share one."""
+    for_all = one(make)
+    asks = [
+        asking(address, for_all if shared else one(lambda _, n=n: make(f"replica-{n}")))  # type: ignore[misc]
+        for n, address in enumerate(paths)
+    ]
+
+    async def ask(question: Question) -> Reply:
+        return await random.choice(asks)(question)
+
+    return ask
 
 
 def _choosing(options: argparse.Namespace, bug: Bug) -> Callable[[Make], Choose]:
@@ -136,15 +173,18 @@ def main() -> None:
     command.add_argument("--half-open", choices=["reject", "queue", "admit"], default="reject")
     command.add_argument("--per-key", action="store_true", help="a breaker for each key")
     command.add_argument("--replicas", type=int, default=1, help="breakers that share nothing")
+    command.add_argument("--shard", action="append", metavar="KEY=HOST:PORT", help="where a key's calls go")
+    command.add_argument("--path", action="append", metavar="HOST:PORT", help="one for each replica")
+    command.add_argument("--shared", action="store_true", help="one breaker for all shards or replicas")
     command.add_argument("--fallback", choices=["none", "marked", "unmarked"], default="none")
     options = command.parse_args()
     if options.bug and options.breaker != "own":
         command.error("--bug is written into our own breaker only")
     end_with_starter()
-    ask, client = assemble(options)
+    ask, clients = assemble(options)
     cancels = bool(options.bug) and CATALOGUE[options.bug].cancels_with_caller
     uvicorn.run(
-        application(ask, client, fallback=options.fallback, cancels=cancels),
+        application(ask, clients, fallback=options.fallback, cancels=cancels),
         host=options.listen.host,
         port=options.listen.port,
         log_level="warning",

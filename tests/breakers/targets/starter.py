@@ -111,7 +111,7 @@ def start(name: str, dependency: str = "", *, folder: Path, **options: object) -
         name: One of `OPTIONS`.
         dependency: ``host:port`` of what it calls; the dependency itself has none.
         folder: Where its log and its own files go; made if need be.
-        options: Options of its command line with underscores; True is a flag.
+        options: Options of its command line with underscores; True is a flag, a list says one again.
 
     Raises:
         CannotStart: Something is missing, or it ended or did not accept in time; says what it wrote.
@@ -228,9 +228,10 @@ def _arguments(options: dict[str, object]) -> list[str]:
     for name, value in options.items():
         if value is False or value is None:
             continue
-        arguments.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            arguments.append(str(value))
+        for each in value if isinstance(value, list | tuple) else [value]:
+            arguments.append(f"--{name.replace('_', '-')}")
+            if each is not True:
+                arguments.append(str(each))
     return arguments
 
 

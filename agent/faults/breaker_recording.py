@@ -1,0 +1,119 @@
+"""Collects the calls and what comes over the links while a breaker is exercised."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from agent.breakers.live import view_of
+from agent.breakers.recording import arrivals_of, calls_of, id_of
+from agent.model import NoTargets
+from agent.traffic.samples import FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow
+    from agent.breakers.view import View
+    from agent.proxy.client import ProxyClient
+
+RECORDING = "breaker.recording.json"
+PROGRESS = "breaker.progress"
+"""A line for each thing that the exercise waits for, for whoever watches."""
+PAGE = 10_000
+
+
+class Recorder:
+    """Both streams since it was made, and the faults that were played meanwhile.
+
+    *keys* are the names of the traffic's keys by number; *told* is which link a key's calls go over, as
+    far as somebody said so.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[str],
+        client: ProxyClient,
+        folder: Path,
+        keys: Mapping[int, str],
+        told: Mapping[str, str],
+    ) -> None:
+        self.links, self.folder = tuple(links), folder
+        self.keys, self.told = keys, told
+        self.faults: list[FaultWindow] = []
+        self._client = client
+        self._entries: list[dict[str, Any]] = []
+        names = [each["name"] for each in client.links()]
+        if missing := [link for link in links if link not in names]:
+            raise NoTargets(
+                f"the proxy at {client.api} has no link {missing[0]!r}; it has {', '.join(names) or 'none'}"
+            )
+        self._seq = client.last_seq()
+        self._since = self._until = time.monotonic()
+        self._open: list[dict[str, Any]] = []
+
+    def look(self, link: str = "", key: str = "") -> View:
+        """Take in what came meanwhile, and infer what there is to infer about one link or key."""
+        self._until = time.monotonic()
+        # Ahead of the log, so that none is missed in between.
+        opened = [each for name in self.links for each in self._client.open_requests(name)]
+        while page := self._client.arrivals(self._seq, PAGE):
+            self._seq = int(page[-1]["seq"])
+            self._entries += [
+                each for each in page if each["link"] in self.links and each["kind"] == "request"
+            ]
+        ended = {(each["peer"], each["monotonic_at"]) for each in self._entries[-PAGE:]}
+        self._open = [each for each in opened if (each["peer"], each["monotonic_at"]) not in ended]
+        numbers = {name: number for number, name in self.keys.items()}
+        return view_of(
+            self.calls()[0], self.arrivals(), self.faults, link=link, key=numbers[key] if key else None
+        )
+
+    def calls(self) -> tuple[Calls, float]:
+        """Return the client's calls while arrivals were recorded, and how far its wall clock was ahead."""
+        path = self.folder / FILE
+        calls, ahead = calls_of(path.read_bytes() if path.exists() else b"")
+        return calls.where((calls.begun > self._since) & (calls.ended < self._until)), ahead
+
+    def arrivals(self) -> dict[str, Arrivals]:
+        """Return the arrivals on each link so far."""
+        entries = [*self._entries, *self._open]
+        return {link: arrivals_of([each for each in entries if each["link"] == link]) for link in self.links}
+
+    def path_of(self, key: str) -> str:
+        """Return a glob that only requests of *key* match at the link, "" if there is none to be seen."""
+        calls, _ = self.calls()
+        owners = dict(zip(calls.id.tolist(), calls.key.tolist(), strict=True))
+        theirs: set[str] = set()
+        others: set[str] = set()
+        for entry in self._entries:
+            number = owners.get(id_of(entry["id"]))
+            if number is not None:
+                (theirs if self.keys.get(number) == key else others).add(entry["path"])
+        if len(theirs) != 1 or theirs & others:
+            return ""
+        (path,) = theirs
+        return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches."""
+        with (self.folder / PROGRESS).open("a", encoding="utf-8") as lines:
+            lines.write(text + "\n")
+
+    def save(self) -> None:
+        """File what the answer was inferred from, so that it can be inferred again."""
+        recording = {
+            "links": self.links,
+            "since": self._since,
+            "until": self._until,
+            "faults": [
+                {"kind": f.kind, "began": f.began, "ended": f.ended, "link": f.link, "key": f.key}
+                for f in self.faults
+            ],
+            "keys": list(self.keys.values()),
+            "key_links": dict(self.told),
+            "arrivals": [*self._entries, *self._open],
+        }
+        (self.folder / RECORDING).write_text(json.dumps(recording))
