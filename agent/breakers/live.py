@@ -20,7 +20,7 @@ def view_of(
     arrivals: Mapping[str, Arrivals],
     faults: Sequence[FaultWindow],
     *,
-    link: str = "",
+    link: str,
     key: int | None = None,
 ) -> View:
     """Infer the course of *link*'s breaker, or of that for *key*."""

@@ -54,8 +54,8 @@ class Recorder:
         self._since = self._until = time.monotonic()
         self._open: list[dict[str, Any]] = []
 
-    def look(self, link: str = "", key: str = "") -> View:
-        """Take in what came meanwhile, and infer what there is to infer about one link or key."""
+    def look(self, link: str, key: str = "") -> View:
+        """Take in what came meanwhile, and infer what there is to infer about *link*, or one *key*."""
         self._until = time.monotonic()
         # Ahead of the log, so that none is missed in between.
         opened = [each for name in self.links for each in self._client.open_requests(name)]

@@ -192,7 +192,7 @@ class _Exercise:
         return self._recorder.look(self._step.link, self._step.key)
 
     def _check_streams(self) -> None:
-        self._recorder.look()
+        self._look()
         calls, _ = self._recorder.calls()
         if len(calls) == 0:
             raise NoEvidence("there is no traffic: is the control agent.controls.traffic in the experiment?")
