@@ -45,9 +45,18 @@ def parse(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{path}: expectations are property: {{max: number}}, not {type(found).__name__}")
-    check(found, {})
-    tolerated(found)
-    return found
+    return checked(found)
+
+
+def checked(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return *wanted* if it holds expectations only.
+
+    Raises:
+        UsageError: It does not; names what there is.
+    """
+    check(wanted, {})
+    tolerated(wanted)
+    return wanted
 
 
 def held(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ LANES = {"let_through_well", "let_through_failed", "kept_back", "aside", "answer
 def answer() -> dict[str, Any]:
     """The answer about a breaker that lets everybody in when it tries again."""
     truth = simulate(Design(half_open="admit"), World(fault="hang", rate_rps=60.0))
-    streams = analyse(truth.calls, truth.arrivals, [truth.fault], link="dependency")
+    streams = analyse(truth.calls, {"dependency": truth.arrivals}, [truth.fault])
     return to_json(streams, wall_ahead_s=AHEAD_S)
 
 
@@ -62,7 +62,7 @@ def test_everything_in_the_window_is_there_and_nothing_else(stampede: dict[str, 
 def test_at_a_thousand_calls_a_second_the_evidence_stays_small() -> None:
     """Lanes are thinned and say so; calls and their arrivals are bounded."""
     truth = simulate(Design(half_open="admit"), World(fault="hang", rate_rps=1000.0, latency_s=0.005))
-    told = to_json(analyse(truth.calls, truth.arrivals, [truth.fault]), wall_ahead_s=AHEAD_S)
+    told = to_json(analyse(truth.calls, {"": truth.arrivals}, [truth.fault]), wall_ahead_s=AHEAD_S)
     assert told["raster_every"]
     assert told["findings"]
     for finding in told["findings"]:

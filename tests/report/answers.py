@@ -30,7 +30,7 @@ LONG = "a-very-long-name-without-any-place-to-break-it-" * 8
 @functools.cache
 def _inferred(half_open: str, fault: str, rate_rps: float) -> dict[str, Any]:
     truth = simulate(Design(half_open=half_open), World(fault=fault, rate_rps=rate_rps))
-    return to_json(analyse(truth.calls, truth.arrivals, [truth.fault], link="dependency"), wall_ahead_s=T0)
+    return to_json(analyse(truth.calls, {"dependency": truth.arrivals}, [truth.fault]), wall_ahead_s=T0)
 
 
 def well() -> dict[str, Any]:
@@ -57,7 +57,7 @@ def of(begun: Any, faults: list[FaultWindow]) -> dict[str, Any]:
         id=ids,
     )
     arrivals = Arrivals(at=begun + 0.001, ended=begun + 0.003, status=zeros + 200, source=zeros, id=ids)
-    return to_json(analyse(calls, arrivals, faults, link="dependency"), wall_ahead_s=T0)
+    return to_json(analyse(calls, {"dependency": arrivals}, faults), wall_ahead_s=T0)
 
 
 def no_traffic() -> dict[str, Any]:
