@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -118,5 +119,7 @@ def forget_old(folder: Path, pattern: str) -> None:
     """Keep the newest results of *pattern* with what belongs to them, and delete the others."""
     results = [each for each in folder.glob(pattern) if each.suffix in {"", ".tar"}]
     for old in sorted(results, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
         for part in (old, old.with_suffix(".log"), old.with_suffix(".lock")):
             part.unlink(missing_ok=True)

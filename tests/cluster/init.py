@@ -31,6 +31,8 @@ class Init:
     """The first process of a namespace, and what it started."""
 
     logs: Path
+    lifeline: bool = True
+    """Whether the end of standard input is the end of everything here."""
     running: dict[int, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     """Parts that ended as they should: with success."""
@@ -70,8 +72,19 @@ class Init:
                 raise NotUp(f"{dead[0]} died while {part} was waited for; see {self.log(dead[0])}")
             if time.monotonic() > deadline:
                 raise NotUp(f"{part} was not up after {within_s:g} s; see {self.log(part)}")
-            if _ended(sys.stdin.fileno(), TICK_S):
+            if self.lifeline and _ended(sys.stdin.fileno(), TICK_S):
                 raise NotUp("whoever started this is gone")
+            time.sleep(0.0 if self.lifeline else TICK_S)
+
+    def end(self, part: str, *, within_s: float) -> None:
+        """Ask *part* to end, and wait until it has.
+
+        Raises:
+            NotUp: It did not, or not with success.
+        """
+        for pid in [pid for pid, name in self.running.items() if name == part]:
+            os.kill(pid, signal.SIGTERM)
+        self.until(lambda: part in self.done, part=part, within_s=within_s)
 
     def reap(self) -> list[str]:
         """Collect what ended, ours and orphans; return the names of parts that failed."""

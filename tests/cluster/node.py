@@ -13,10 +13,8 @@ from typing import Any
 
 import config
 from init import Init, NotUp, accepts, command, plug, set_sysctl
+from load import PRIVATE, copy
 from places import HUB, node_address, node_name, pods_of
-
-PRIVATE = ("/run", "/var/lib", "/var/log")
-"""Folders that containerd, runc, kubelet and their plugins write to whatever they are told."""
 
 
 def main() -> None:
@@ -30,12 +28,10 @@ def main() -> None:
     for where in PRIVATE:
         command("mount", "-t", "tmpfs", "-o", "mode=755", "node", where)
     _network(order, number)
+    copy(Path(order["images"]), folder / "images")
     _start_containerd(init, folder, number, order["pause"])
-    loading = {_load(init, folder, Path(image)) for image in order["images"]}
     init.until((cluster / "api-ready").exists, part="kube-apiserver", within_s=90.0)
     _start_kubelet(init, cluster, folder, number, order["program"])
-    for name in loading:
-        init.until(lambda name=name: name in init.done, part=name, within_s=120.0)
     (folder / "ready").touch()
     sys.stderr.write(init.serve() + "\n")
 
@@ -58,14 +54,6 @@ def _start_containerd(init: Init, folder: Path, number: int, pause: str) -> None
     (folder / "containerd.toml").write_text(config.containerd(folder, pause=pause))
     init.start("containerd", ["containerd", "-c", str(folder / "containerd.toml")])
     init.until(lambda: accepts(folder / "containerd.sock"), part="containerd", within_s=30.0)
-
-
-def _load(init: Init, folder: Path, image: Path) -> str:
-    name = f"load-{image.stem}"
-    init.start(
-        name, ["ctr", "-a", str(folder / "containerd.sock"), "-n", "k8s.io", "images", "import", str(image)]
-    )
-    return name
 
 
 def _start_kubelet(init: Init, cluster: Path, folder: Path, number: int, program: str) -> None:

@@ -20,7 +20,6 @@ from build import Failed, Unable, say
 from places import CLUSTERS, HERE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
 
 UP_WITHIN_S = 180.0
@@ -62,8 +61,8 @@ class Cluster:
         return str(json.loads(line).get("down", line)) if line else "its first process was killed"
 
 
-def start(*, program: Path, nodes: int, images: Sequence[Path], pause: str) -> Cluster:
-    """Start a cluster and return it when its nodes are ready and have all *images*.
+def start(*, program: Path, nodes: int, images: Path, pause: str) -> Cluster:
+    """Start a cluster and return it when its nodes are ready with the *images* of that folder.
 
     Raises:
         Unable: Not root, not Linux, or a program is missing.
@@ -78,7 +77,7 @@ def start(*, program: Path, nodes: int, images: Sequence[Path], pause: str) -> C
         "folder": str(folder),
         "program": str(program),
         "nodes": nodes,
-        "images": [str(image) for image in images],
+        "images": str(images),
         "pause": pause,
         "outside_fd": outside,
     }

@@ -43,7 +43,7 @@ class Started:
 @contextmanager
 def started() -> Iterator[Started]:
     """Start one; it ends with the block, if it has not before."""
-    words = [sys.executable, str(UP), "--nodes", "1", "--until-stdin-ends", "--json"]
+    words = [sys.executable, str(UP), "--nodes", "1", "--no-agent", "--until-stdin-ends", "--json"]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None

@@ -11,12 +11,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import agent_image
 import build
 import images
+import load
 import start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 UNABLE = 3
@@ -28,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="up.py", description=__doc__)
     parser.add_argument("--kind", choices=["real", "kwok"], default="real", help="real nodes, or none (kwok)")
     parser.add_argument("--nodes", type=int, default=2, help="real nodes, 1 to 9 (2)")
+    parser.add_argument("--no-agent", action="store_true", help="without the project's own image")
     parser.add_argument("--build-only", action="store_true", help="only build what is missing")
     parser.add_argument("--until-stdin-ends", action="store_true", help="end with the pipe on standard input")
     parser.add_argument("--json", action="store_true", help="print where kubectl is too, as JSON")
@@ -36,8 +38,11 @@ def main() -> int:
         signal.signal(name, _stop)
     try:
         program, archives = build.cluster_binary(), images.scratch_images()
+        if not options.no_agent:
+            archives.append(agent_image.agent_image())
+        folder = load.loaded(archives, pause=images.PAUSE)
         if not options.build_only:
-            return _keep(options, program, archives)
+            return _keep(options, program, folder)
     except build.Failed as error:
         sys.stderr.write(f"cluster: {error}\n")
         return UNABLE if isinstance(error, build.Unable) else 1
@@ -46,9 +51,9 @@ def main() -> int:
     return 0
 
 
-def _keep(options: argparse.Namespace, program: Path, archives: Sequence[Path]) -> int:
+def _keep(options: argparse.Namespace, program: Path, folder: Path) -> int:
     began = time.monotonic()
-    with start.start(program=program, nodes=options.nodes, images=archives, pause=images.PAUSE) as cluster:
+    with start.start(program=program, nodes=options.nodes, images=folder, pause=images.PAUSE) as cluster:
         build.say(f"up after {time.monotonic() - began:.1f} s; logs in {cluster.folder}/logs")
         facts = {"kubeconfig": str(cluster.kubeconfig), "program": str(program)}
         sys.stdout.write(f"{json.dumps(facts) if options.json else cluster.kubeconfig}\n")
