@@ -99,8 +99,16 @@ _OUTSIDE = {
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster that ``--cluster`` names, started if it is one of ours and gone afterwards."""
     kind = request.config.getoption("--cluster")
+    needed = any("agent_image" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    more = [] if needed else ["--no-agent"]  # building it takes a minute after each change of the code
     with ExitStack() as stack:
-        yield _existing() if kind == "existing" else stack.enter_context(_started(kind))
+        yield _existing() if kind == "existing" else stack.enter_context(_started(kind, more))
+
+
+@pytest.fixture(scope="session")
+def agent_image(cluster: Cluster) -> str:
+    """The project's own image, as the work tree is now."""
+    return cluster.image("agent")
 
 
 def _existing() -> Cluster:
@@ -112,9 +120,9 @@ def _existing() -> Cluster:
 
 
 @contextmanager
-def _started(kind: str) -> Iterator[Cluster]:
+def _started(kind: str, more: Sequence[str]) -> Iterator[Cluster]:
     process = subprocess.Popen(
-        [sys.executable, str(UP), "--kind", kind, "--until-stdin-ends", "--json"],
+        [sys.executable, str(UP), "--kind", kind, "--until-stdin-ends", "--json", *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
