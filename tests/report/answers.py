@@ -137,6 +137,14 @@ def whitebox() -> dict[str, Any]:
     return dict(_whitebox())
 
 
+def played() -> dict[str, Any]:
+    """A fault in which nobody could be told apart, and phases that are no faults."""
+    told = well()
+    faults = [each | {"seen": False} for each in told["faults"]]
+    pause = {"kind": "pause", "purpose": "nobody calls", "began_at": T0 + 30.0, "ended_at": T0 + 36.0}
+    return told | {"faults": faults, "phases": [*faults, pause]}
+
+
 def another_machine() -> dict[str, Any]:
     """No breaker with three states: none are told."""
     told = well()
@@ -206,6 +214,7 @@ EXTREMES = (
     many_findings,
     many_streams,
     whitebox,
+    played,
     another_machine,
     long_names,
 )
@@ -284,7 +293,8 @@ anything = _some(
     streams=st.lists(_streams, max_size=3),
     properties=_properties,
     findings=st.lists(_findings, max_size=3),
-    faults=st.lists(_some(kind=_leaves, began_at=_times, ended_at=_times), max_size=3),
+    faults=st.lists(_some(kind=_leaves, began_at=_times, ended_at=_times, seen=_leaves), max_size=3),
+    phases=st.lists(_some(kind=_leaves, began_at=_times, ended_at=_times, purpose=_leaves), max_size=3),
     expectations=st.lists(
         _some(property=_leaves, expected=_leaves | _some(min=_leaves, max=_leaves), status=_leaves),
         max_size=3,

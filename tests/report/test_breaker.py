@@ -193,6 +193,24 @@ def test_the_breakers_own_word_is_a_band_of_its_own(answers: Any, stories: dict[
     assert "resilience4j" in markdown(record)
 
 
+def test_what_cannot_be_told_is_not_drawn_as_a_state(answers: Any, stories: dict[str, RunRecord]) -> None:
+    """The states under a fault that hides who was let through are covered, and other phases have a row."""
+    record = stories["breaker"].with_(breaker=answers.played())
+    found = part(record.breaker, record.started_at)
+    assert found
+    assert found.untold
+    (cover,), (fault,), (phase,) = (
+        drawn(found.wide, look) for look in ("untold-pattern", "fault-bar", "phase")
+    )
+    assert [cover.attributes[name] for name in ("x", "width")] == [
+        fault.attributes[name] for name in ("x", "width")
+    ]
+    assert phase.tip == "pause: 6.00 s; nobody calls"
+    inferred = re.search(r"^inferred +(.*)$", markdown(record), re.MULTILINE)
+    assert inferred
+    assert re.fullmatch("\N{BOX DRAWINGS LIGHT HORIZONTAL}+[?]{17,20}[^?]+", inferred[1])
+
+
 def test_of_another_machine_no_states_are_claimed(
     pages: Any, answers: Any, stories: dict[str, RunRecord]
 ) -> None:

@@ -59,6 +59,35 @@ def faults_row(faults: Sequence[Fault], time: Scale, top: float) -> Row:
     return Row(height=BAND_PX, shapes=shapes)
 
 
+def phases_row(phases: Sequence[Fault], time: Scale, top: float) -> Row:
+    """Draw what else was played when; nothing where nothing was."""
+    shown = visible(phases, time)
+    if not shown:
+        return Row(height=0.0)
+    shapes: list[Shape] = [text(0, top + 12, "Phase", "row-title")]
+    for phase in shown:
+        x, to_x, kind = time(phase.since), time(phase.until), brief(phase.kind, 20)
+        tip = f"{kind}: {phase.until - phase.since:.2f} s" + (f"; {phase.says}" if phase.says else "")
+        shapes.append(rect(x, top, to_x, FULL_PX - 3, "phase", tip=tip))
+        if to_x - x > width_px(kind) + 8:
+            shapes.append(text(x + 4, top + 11, kind, "phase-name"))
+    return Row(height=BAND_PX - 2, shapes=shapes)
+
+
+def unseen(faults: Sequence[Fault], time: Scale, top: float) -> list[Shape]:
+    """Cover the states in times in which it cannot be told who was let through."""
+    shapes: list[Shape] = []
+    for fault in visible(faults, time):
+        x, to_x = time(fault.since), time(fault.until)
+        if not fault.seen:
+            tip = f"{brief(fault.kind, 20)}: it cannot be told who was let through"
+            shapes += [
+                rect(x, top, to_x, FULL_PX, "state untold", tip=tip),
+                rect(x, top, to_x, FULL_PX, "untold-pattern"),
+            ]
+    return shapes
+
+
 def shades(faults: Sequence[Fault], time: Scale, top: float, floor: float) -> list[Shape]:
     """Draw the faults' time as a shade behind everything else."""
     height = round(floor - top, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.report.breaker import bands, words
-from agent.report.breaker.raster import state_rows, zero_of
+from agent.report.breaker.raster import head_rows, zero_of
 from agent.report.scales import Scale, width_px
 from agent.report.shapes import Row, Scene, Shape, path, rect, text
 from agent.report.words import seconds
@@ -24,8 +24,7 @@ def cut_out(answer: Answer, finding: Finding, width: float, started_at: float) -
     if finding.window is None:
         return None
     time = bands.clock(*finding.window, width)
-    rows = [bands.faults_row(answer.faults, time, 4.0)]
-    rows += state_rows(answer, answer.stream(finding.key), time, 4.0 + rows[0].height)
+    rows = head_rows(answer, answer.stream(finding.key), time)
     top = 4.0 + sum(row.height for row in rows) + 4
     rows.append(bands.lanes_row(finding.raster, time, top, TICK_PX, _moments(finding.calls)))
     top += rows[-1].height

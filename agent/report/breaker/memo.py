@@ -9,6 +9,7 @@ from agent.report.breaker import words
 from agent.report.breaker.page import MOST_STREAMS, call_rows, expectation_rows
 from agent.report.breaker.raster import zero_of
 from agent.report.breaker.read import LANES, answer_of
+from agent.report.breaker.states import Stretch
 from agent.report.marks import ANSWERS, code, plain, table
 from agent.report.words import brief
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent.report.breaker.read import Answer, Finding, Property, Raster, Stream
-    from agent.report.breaker.states import Stretch
 
 COLUMNS = 60
 NAME_PX = 16
@@ -72,7 +72,8 @@ def picture(
     """Yield a block of text in which every line has one cell for each part of the time."""
     lines = [("fault", _cells(span, ((f.since, f.until, "\N{DARK SHADE}") for f in answer.faults)))]
     if stream:
-        lines.append(("inferred", _states(span, stream.stretches(*(answer.span or span)))))
+        untold = [Stretch(state="", since=f.since, until=f.until) for f in answer.faults if not f.seen]
+        lines.append(("inferred", _states(span, [*stream.stretches(*(answer.span or span)), *untold])))
     lines += [
         (
             brief(each.kind, NAME_PX - 2).replace("`", "'"),
@@ -94,8 +95,9 @@ def picture(
 
 
 def _states(span: tuple[float, float], found: Sequence[Stretch]) -> str:
-    """Draw states; the rarer one wins a cell."""
-    order = sorted(found, key=lambda each: list(STATES).index(each.state) if each.state in STATES else 0)
+    """Draw states; the rarer one wins a cell, and over all what is not known."""
+    ranks = {state: rank for rank, state in enumerate(STATES)}
+    order = sorted(found, key=lambda each: ranks.get(each.state, len(ranks)))
     return _cells(span, ((each.since, each.until, STATES.get(each.state, "?")) for each in order))
 
 

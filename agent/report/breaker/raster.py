@@ -29,8 +29,7 @@ def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
     if answer.span is None:
         return None
     time = bands.clock(*answer.span, width)
-    rows = [bands.faults_row(answer.faults, time, 4.0)]
-    rows += state_rows(answer, answer.whole, time, 4.0 + rows[0].height)
+    rows = head_rows(answer, answer.whole, time)
     top = 4.0 + sum(row.height for row in rows) + 4
     rows.append(bands.lanes_row(answer.raster, time, top))
     floor = top + rows[-1].height
@@ -44,6 +43,13 @@ def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
     )
 
 
+def head_rows(answer: Answer, stream: Stream | None, time: Scale) -> list[Row]:
+    """Draw what was played, and the states of *stream* under it."""
+    rows = [bands.faults_row(answer.faults, time, 4.0)]
+    rows.append(bands.phases_row(answer.other_phases, time, 4.0 + rows[0].height))
+    return rows + state_rows(answer, stream, time, 4.0 + sum(row.height for row in rows))
+
+
 def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -> list[Row]:
     """Draw the inferred states, and under them what each reader saw the breaker say of itself."""
     rows = []
@@ -53,7 +59,8 @@ def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -
         row = bands.states_row("Inferred", found, stream.steps, time, top)
         if not found:
             row = Row(height=row.height, shapes=[*row.shapes, _not_told(answer, time, top)])
-        rows.append(row)
+        covered = bands.unseen(answer.faults, time, top)
+        rows.append(Row(height=row.height, shapes=[*row.shapes, *covered]))
     for reader in answer.readers:
         at = top + sum(row.height for row in rows)
         rows.append(_reader_row(answer, reader, time, at))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.report.breaker.states import Reader, Step, Stretch
 
 MOST_STREAMS, MOST_FINDINGS, MOST_PROPERTIES = 50, 60, 60
-MOST_CALLS, MOST_EACH = 20, 500
+MOST_CALLS, MOST_EACH, MOST_FAULTS = 20, 500, 200
 LANES = (
     "let_through_well",
     "let_through_failed",
@@ -100,11 +100,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault on the dependency's link, in wall seconds."""
+    """One fault on the dependency's link, or another phase of the exercise, in wall seconds.
+
+    Where it was not ``seen`` it cannot be told who was let through meanwhile.
+    """
 
     kind: str
     since: float
     until: float
+    seen: bool = True
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,7 @@ class Answer:
     properties: tuple[Property, ...]
     findings: tuple[Finding, ...]
     faults: tuple[Fault, ...]
+    phases: tuple[Fault, ...]
     expectations: tuple[Expectation, ...]
     readers: tuple[Reader, ...]
     raster: Raster
@@ -140,6 +146,12 @@ class Answer:
     def whole(self) -> Stream | None:
         """What was inferred from all calls together."""
         return self.streams[0] if self.streams else None
+
+    @property
+    def other_phases(self) -> tuple[Fault, ...]:
+        """The phases of the exercise that are no fault: a pause, a burst, callers that give up."""
+        kinds = {fault.kind for fault in self.faults}
+        return tuple(each for each in self.phases if each.kind not in kinds)
 
     def stream(self, key: str) -> Stream | None:
         """Return the stream of *key*, or of all calls."""
@@ -168,7 +180,8 @@ def answer_of(data: Mapping[str, Any] | None) -> Answer | None:
         streams=tuple(map(_stream, items(data.get("streams"))[:MOST_STREAMS])),
         properties=_properties(data.get("properties")),
         findings=tuple(map(_finding, items(data.get("findings"))[:MOST_FINDINGS])),
-        faults=tuple(each for fault in items(data.get("faults"))[:200] if (each := _fault(fault))),
+        faults=_faults(data.get("faults")),
+        phases=_faults(data.get("phases")),
         expectations=tuple(map(_expectation, items(data.get("expectations"))[:MOST_PROPERTIES])),
         readers=tuple(map(reader_of, items(data.get("whitebox"))[:MOST_READERS])),
         raster=_raster(data.get("raster"), data.get("raster_every")),
@@ -252,11 +265,21 @@ def _call(data: Mapping[str, Any]) -> Call | None:
     )
 
 
+def _faults(data: Any) -> tuple[Fault, ...]:
+    return tuple(each for fault in items(data)[:MOST_FAULTS] if (each := _fault(fault)))
+
+
 def _fault(data: Mapping[str, Any]) -> Fault | None:
     since, until = number(data.get("began_at")), number(data.get("ended_at"))
     if since is None or until is None or until < since:
         return None
-    return Fault(kind=text(data.get("kind"), 40), since=since, until=until)
+    return Fault(
+        kind=text(data.get("kind"), 40),
+        since=since,
+        until=until,
+        seen=data.get("seen") is not False,
+        says=text(data.get("purpose"), 200),
+    )
 
 
 def _expectation(data: Mapping[str, Any]) -> Expectation:
