@@ -19,6 +19,8 @@ The tree of errors, each raised beside the code that knows the reason::
     ├── NoEvidence            a probe had too little to answer from
     ├── NoReaper, NoDeadMan   a fault's own way to end could not be set up; nothing was touched
     ├── ProxyUnreachable, NftError, TcError    a tool of ours did not answer as it should
+    ├── KubernetesError       the API server did not do what it was asked to; NotThere, Changed, Forbidden
+    ├── PartlyKilled          some pods were killed, and then one was refused
     └── NotUp                 the sandbox did not come up
 """
 
@@ -131,6 +133,8 @@ class Fact:
     holds: bool
     says: str = ""
     measured: Mapping[str, Json] = field(default_factory=dict)
+    expected_by: float | None = None
+    """Until then (seconds since the epoch) what does not hold may still come true by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,9 +95,9 @@ class Run:
         child = self._effects.start_child()
         try:
             self._play(child)
-            result = self._heal()
+            result = self._heal(patient=self._now.played is not None)
             if self._now.played is None:
-                child.stop()
+                child.stop()  # before anybody waits for what comes back by itself: it may still be breaking
                 result = self._heal()
             if self._now.method_started and not self._now.record.leashed:
                 self._look_again()
@@ -240,15 +240,15 @@ class Run:
 
     # after the fault
 
-    def _heal(self) -> Healed:
+    def _heal(self, *, patient: bool = True) -> Healed:
         """Heal from the ledger; the first thing after an abort, and harmless when all is gone."""
         if self._store.injections(self._now.record.run, open_only=True):
             self._mark("heal_started")
-        result = heal(self._store, self._now.record.run)
+        result = heal(self._store, self._now.record.run, patient=patient, final=patient)
         self._show_injections()
         if result.healed:
             self._mark("healed", ", ".join(result.healed))
-        for what, why in result.left:
+        for what, why in result.left if patient else ():
             self._mark("not_recovered", f"{what}: {why}")
         return result
 

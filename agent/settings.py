@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path  # noqa: TC003  # pydantic reads the annotation when it builds the class
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from agent.model import UsageError
 
@@ -20,6 +20,10 @@ PREFIX = "GAMEDAY_"
 
 class SettingsError(UsageError):
     """A ``GAMEDAY_`` variable is unknown or malformed; nothing was started."""
+
+
+def _listed(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(",")))) if isinstance(text, str) else text
 
 
 class Settings(BaseModel):
@@ -41,6 +45,12 @@ class Settings(BaseModel):
     """The sandbox's gateway; experiments under ``experiments/sandbox`` read it."""
     radius_count: int = Field(default=1, ge=0)
     """The most victims of a run whose experiment names no blast radius, or that the engine runs alone."""
+    namespaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Kubernetes namespaces that faults may touch: names or patterns with commas between; unset: none."""
+    opt_in: bool = False
+    """Kubernetes faults hit only what is labelled ``gameday/enabled: "true"``, itself, owner or namespace."""
+    kubecontext: str | None = None
+    """The context of the kubeconfig; default: its current one."""
     lease_s: float = Field(default=3.0, gt=0, le=60)
     """How long a fault survives on its platform without being renewed."""
     run: str | None = None

@@ -124,6 +124,21 @@ def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dic
     }
 
 
+def go_on() -> None:
+    """Return if the run may still break things; for a fault that hits one victim after another.
+
+    Raises:
+        Aborting: The run was stopped meanwhile; the caller must not touch another victim.
+    """
+    store = Store(settings_of.current().home)
+    try:
+        run = current_run().id
+        if store.is_aborting(run):
+            raise Aborting(f"run {run} was stopped meanwhile")
+    finally:
+        store.close()
+
+
 def _refuse_if_aborting(store: Store, injection: Injection) -> None:
     """Ask again after the harm: the run may have been stopped in the middle of it."""
     if store.is_aborting(injection.run):

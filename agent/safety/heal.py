@@ -47,6 +47,7 @@ def heal(
     within_s: float = WITHIN_S,
     only: Callable[[Injection], bool] = lambda _: True,
     final: bool = True,
+    patient: bool = True,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Healed:
@@ -54,7 +55,8 @@ def heal(
 
     Never raises for one injection's sake: a failure is retried with growing pauses, the others go
     on, and what is left is recorded as not recovered, unless this was not the *final* try.
-    *only* leaves the others alone.
+    *only* leaves the others alone.  What a check says is still expected to come true by itself (a pod
+    that is being replaced) is waited for until then, by who is *patient*.
 
     Raises:
         StoreUnavailable: The ledger could not be read; nothing is known, and nothing was undone.
@@ -65,20 +67,21 @@ def heal(
         waiting = [each for each in store.injections(run, open_only=True) if only(each)]
         outcomes = [(injection, _undo(injection)) for injection in reversed(waiting)]
         for injection, outcome in outcomes:  # after all undoing: a store that is locked must not hold it up
-            if not isinstance(outcome, str):
+            if not isinstance(outcome, _Failure):
                 _record(store, injection, *outcome)
                 healed.append(injection.fault)
-        failures = [(injection, why) for injection, why in outcomes if isinstance(why, str)]
+        failures = [(injection, why) for injection, why in outcomes if isinstance(why, _Failure)]
         if not failures:
             return Healed(healed=tuple(healed))
         pause = PAUSES_S[min(turn, len(PAUSES_S) - 1)]
-        if clock() + pause >= deadline:
+        expected = max((why.expected_by or 0.0 for _, why in failures), default=0.0) if patient else 0.0
+        if clock() + pause >= deadline and (within_s <= 0 or time.time() + pause >= expected):
             break
         sleep(pause)
     if final:
         for injection, why in failures:
-            _give_up(store, injection, why)
-    left = tuple((f"{each.fault} {', '.join(each.victims)}", why) for each, why in failures)
+            _give_up(store, injection, why.says)
+    left = tuple((f"{each.fault} {', '.join(each.victims)}", why.says) for each, why in failures)
     return Healed(healed=tuple(healed), left=left)
 
 
@@ -88,15 +91,23 @@ def is_overdue(injection: Injection) -> bool:
     return time.time() - began > injection.max_duration_s
 
 
-def _undo(injection: Injection) -> str | tuple[Fact | None, Fact]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Why an injection is not gone yet, and until when it may still go by itself."""
+
+    says: str
+    expected_by: float | None = None
+
+
+def _undo(injection: Injection) -> _Failure | tuple[Fact | None, Fact]:
     """Undo and check once; return the dose and the check when it is gone, else why it is not yet."""
     try:
         dose = injection.undo()
         gone = injection.gone_check()
     except Exception as error:  # noqa: BLE001  # boundary: undo and check are a fault's code
-        return f"{type(error).__name__}: {error}"
+        return _Failure(says=f"{type(error).__name__}: {error}")
     if not gone.holds:
-        return gone.says or "still there"
+        return _Failure(says=gone.says or "still there", expected_by=gone.expected_by)
     log.info("fault_gone", run=injection.run, fault=injection.fault, victims=injection.victims)
     return dose, gone
 

@@ -1,0 +1,275 @@
+"""The Kubernetes API as raw JSON; the only module that imports ``kubernetes``, and only when it is used.
+
+A client is made for each use, never from a global configuration, so that a token that was renewed in
+its file is read anew.  No request is without a time limit, and none is repeated behind our back:
+urllib3 would sleep for as long as a ``Retry-After`` says.  Only reads are tried again in here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent import __version__
+from agent import settings as settings_of
+from agent.model import GamedayError, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kubernetes.client import ApiClient, Configuration
+
+    from agent.model import Json
+
+MANAGER = "gameday"
+"""The field manager of everything we write: it stands in ``metadata.managedFields``."""
+TIMEOUT_S = 10.0
+PAGE = 500
+READ_PAUSES_S = (0.1, 0.4)
+KUBECONFIG = Path("~/.kube/config")
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""Answers that the next try may not get."""
+
+type Object = dict[str, Any]
+
+
+class KubernetesError(GamedayError):
+    """The API server did not do what it was asked to; ``status`` is None when it did not answer at all."""
+
+    def __init__(
+        self, says: str, *, status: int | None = None, body: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep the HTTP status and the ``Status`` object beside the sentence."""
+        super().__init__(says)
+        self.status = status
+        self.body = dict(body or {})
+
+    @property
+    def passing(self) -> bool:
+        """Whether the next try may be answered differently: no answer, overload, a fault of the server."""
+        return self.status is None or self.status in PASSING
+
+
+class NotThere(KubernetesError):
+    """There is no such object (404)."""
+
+
+class Changed(KubernetesError):
+    """The object is not, or no longer, as the precondition says (409)."""
+
+
+class Forbidden(KubernetesError):
+    """The API server knows us and does not let us (403)."""
+
+
+KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which cluster, as data for the ledger; holds no secret.
+
+    ``kubeconfig`` is None inside a cluster.  ``server`` is compared when the place is opened again, so
+    that a fault is never taken for healed because somebody looked at another cluster.
+    """
+
+    kubeconfig: str | None
+    context: str | None
+    server: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Return this place as arguments of a ``Call``."""
+        return asdict(self)
+
+
+class Api:
+    """A connection to one API server; paths begin with ``/``, answers are parsed JSON."""
+
+    def __init__(self, client: ApiClient, place: Place) -> None:
+        self._client = client
+        self.place = place
+
+    def get(self, path: str, *, timeout_s: float = TIMEOUT_S, **query: str | int) -> Object:
+        """Return the object at *path*; a passing error is tried again, twice."""
+        for pause in READ_PAUSES_S:
+            try:
+                return self._call("GET", path, query, None, timeout_s)
+            except KubernetesError as error:
+                if not error.passing:
+                    raise
+                time.sleep(pause)
+        return self._call("GET", path, query, None, timeout_s)
+
+    def items(
+        self,
+        path: str,
+        *,
+        selector: str = "",
+        fields: str = "",
+        page: int = PAGE,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Iterator[Object]:
+        """Yield what is listed at *path*, page by page, filtered by the server by label and field."""
+        query: dict[str, str | int] = {"limit": page}
+        query |= {"labelSelector": selector} if selector else {}
+        query |= {"fieldSelector": fields} if fields else {}
+        while True:
+            found = self.get(path, timeout_s=timeout_s, **query)
+            yield from found["items"]
+            token = found["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    def post(self, path: str, body: Object, *, timeout_s: float = TIMEOUT_S, **query: str) -> Object:
+        """Create *body* at *path*."""
+        return self._call("POST", path, {"fieldManager": MANAGER, **query}, body, timeout_s)
+
+    def patch(self, path: str, body: Object, *, timeout_s: float = TIMEOUT_S) -> Object:
+        """Merge *body* (RFC 7386) into the object at *path*."""
+        return self._call("PATCH", path, {"fieldManager": MANAGER}, body, timeout_s)
+
+    def delete(self, path: str, body: Object | None = None, *, timeout_s: float = TIMEOUT_S) -> Object:
+        """Delete the object at *path*; *body* are DeleteOptions."""
+        return self._call("DELETE", path, {}, body or {}, timeout_s)
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str | int], body: Object | None, timeout_s: float
+    ) -> Object:
+        import urllib3.exceptions  # noqa: PLC0415  # lazily, with kubernetes
+
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request = self._client.param_serialize(
+            method=method,
+            resource_path=path,
+            query_params=list(query.items()),
+            header_params={"Accept": "application/json", "Content-Type": kind},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = self._client.call_api(*request, _request_timeout=timeout_s)
+            return _parsed(answer.status, answer.response.data, f"{method} {path}")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            says = f"{self.place.server} did not answer {method} {path}: {type(error).__name__}: {error}"
+            raise KubernetesError(says) from error
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> str:
+        """Run *command* in a container and return what it wrote to both outputs, its errors included."""
+        from kubernetes.client import CoreV1Api  # noqa: PLC0415
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from kubernetes.stream import stream  # noqa: PLC0415
+
+        try:
+            said: str = stream(
+                CoreV1Api(self._client).connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=list(command),
+                stderr=True,
+                stdout=True,
+                _request_timeout=timeout_s,
+            )
+        except ApiException as error:
+            raise KubernetesError(f"exec in {namespace}/{pod}/{container}: {error.reason}") from error
+        return said
+
+
+@contextmanager
+def connect(place: Mapping[str, Any] | Place | None = None) -> Iterator[Api]:
+    """Open the cluster of the environment, or the very *place* that an injection was made in.
+
+    The environment's is that of ``KUBECONFIG`` (else ``~/.kube/config``) and ``GAMEDAY_KUBECONTEXT``;
+    where there is no such file, the cluster that this process runs in.
+
+    Raises:
+        Unsupported: No cluster is configured, or its file cannot be read.
+        KubernetesError: *place* is another cluster by now.
+    """
+    from kubernetes.client import ApiClient  # noqa: PLC0415
+
+    if isinstance(place, Place):
+        place = place.to_json()
+    wanted = Place(**place) if place is not None else None
+    configuration, found = _configured(wanted)
+    if wanted is not None and wanted.server != found.server:
+        raise KubernetesError(
+            f"this was done at {wanted.server}, but {found.kubeconfig or 'this process'} now names "
+            f"{found.server}; give the old kubeconfig back its place and heal again"
+        )
+    with ApiClient(configuration) as client:
+        client.user_agent = f"gameday/{__version__}"
+        yield Api(client, found)
+
+
+def own_namespace() -> str | None:
+    """Return the namespace that this process runs in, None outside a cluster."""
+    try:
+        return OWN_NAMESPACE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _configured(wanted: Place | None) -> tuple[Configuration, Place]:
+    """Return a fresh configuration and the place that it is of."""
+    from kubernetes import config  # noqa: PLC0415
+    from kubernetes.client import Configuration  # noqa: PLC0415
+
+    configuration = Configuration()
+    configuration.retries = 0
+    path = wanted.kubeconfig if wanted else _kubeconfig()
+    context = wanted.context if wanted else settings_of.current().kubecontext
+    try:
+        if path is None:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=path,
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+    except (config.ConfigException, OSError, ValueError) as error:
+        where = f"{path} (context {context or 'current'})" if path else "no kubeconfig, and not in a cluster"
+        raise Unsupported(
+            f"no Kubernetes: {where}: {error}; set KUBECONFIG and GAMEDAY_KUBECONTEXT"
+        ) from error
+    return configuration, Place(kubeconfig=path, context=context, server=str(configuration.host))
+
+
+def _kubeconfig() -> str | None:
+    """Return the kubeconfig of this environment, absolute, since healing happens in other folders."""
+    if named := os.environ.get("KUBECONFIG"):
+        return os.pathsep.join(
+            str(Path(each).expanduser().absolute()) for each in named.split(os.pathsep) if each
+        )
+    path = KUBECONFIG.expanduser()
+    return str(path) if path.is_file() else None
+
+
+def _parsed(status: int, data: bytes, what: str) -> Object:
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        body = {"message": data[:200].decode(errors="replace").strip()}
+    if 200 <= status < 300:
+        return dict(body)
+    message = body.get("message") or body.get("reason") or "no reason given"
+    hint = "; is the token expired?" if status == 401 else ""
+    raise KINDS.get(status, KubernetesError)(f"{what}: {status}: {message}{hint}", status=status, body=body)

@@ -1,0 +1,122 @@
+"""Kills pods, one after the other, each only while its owner can spare it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+from agent.clients import kubernetes
+from agent.faults import pod_kills
+from agent.faults.pod_choice import Spared, candidates, check_minimum, spared
+from agent.model import Call, UsageError
+from agent.safety.door import inject
+from agent.safety.targets import choose
+
+if TYPE_CHECKING:
+    from agent.model import Json
+
+
+def kill(
+    *,
+    namespace: str,
+    selector: str,
+    quantity: int | None = None,
+    fraction: float | None = None,
+    seed: int | None = None,
+    by: Literal["eviction", "delete"] = "eviction",
+    grace_period_s: int | None = None,
+    min_ready: int = 1,
+    min_ready_fraction: float | None = None,
+    wait_s: float = 10.0,
+    unready: bool = False,
+    allow_bare: bool = False,
+    max_duration_s: float = 120.0,
+) -> dict[str, Json]:
+    """Kill pods one after the other, by the eviction API, so that PodDisruptionBudgets hold.
+
+    Before each kill the ready pods of the owner are counted again; two agents that choose the same
+    pod cannot both kill it.  Never hit: a pod that is ending or has ended, and what is exempt
+    (docs/kubernetes.md).
+
+    Args:
+        namespace: Where; it has to be in ``GAMEDAY_NAMESPACES``.
+        selector: Label selector, such as ``app=gateway``; never empty.
+        quantity: How many pods; give this or *fraction*, or neither for one.
+        fraction: Which share of the matching pods, rounded down.
+        seed: Repeats the choice.
+        by: ``eviction``, or ``delete``, which no PodDisruptionBudget stops.
+        grace_period_s: Seconds between SIGTERM and SIGKILL, >= 0; None leaves it to the pod.
+        min_ready: So many pods of an owner are ready after each kill, >= 0.
+        min_ready_fraction: The same as a share of the replicas that the owner wants, rounded up.
+        wait_s: How long one kill may wait for a budget or for the minimum, 0 <= wait_s <= 600.
+        unready: Also choose among pods that are not ready.
+        allow_bare: Also choose pods that nothing replaces; they stay away.
+        max_duration_s: The owner may take so long to have its replicas ready again; after that the
+            fault counts as not recovered.
+
+    Returns:
+        ``{"victims": ["shop/gateway-7d4b9-x2x1"], "landed": true, "dose": {"measured": {"pods": 1}}}``
+
+    Raises:
+        UsageError: An argument makes no sense.  Nothing was killed.
+        NoTargets: Too few pods match, or what matches may not be hit.  Nothing was killed.
+        Refused: A namespace, a budget, the minimum, a right or the radius says no to the first kill.
+            Nothing was killed.
+        PartlyKilled: Some were killed, and then one was refused; says which and why.
+
+    Undo:
+        Nothing can bring the very pod back: the owner replaces it.  Healed is when the owner has as
+        many ready pods again as before (or as it wants by now, if that is less), or is gone itself.
+
+    Dead man:
+        The owner's own controller in the cluster, which needs nobody of this agent; a bare pod has
+        none, and so needs *allow_bare*.
+    """
+    _check(grace_period_s=grace_period_s, wait_s=wait_s, max_duration_s=max_duration_s, by=by)
+    floor = check_minimum(min_ready, min_ready_fraction)
+    with kubernetes.connect() as api:
+        found = candidates(api, namespace, selector, unready=unready, allow_bare=allow_bare)
+        quantity = 1 if quantity is None and fraction is None else quantity
+        names = choose(list(found.targets), quantity=quantity, fraction=fraction, seed=seed)
+        victims = [found.targets[name] for name in names]
+        owners = spared(api, victims, floor)
+        order = pod_kills.Order(
+            by=by, grace_period_s=grace_period_s, floor=floor, unready=unready, wait_s=wait_s
+        )
+        held: dict[str, Json] = {"place": api.place.to_json(), "namespace": namespace}
+        waiting = wait_s * len(victims) + max_duration_s
+        return inject(
+            fault="pods.kill",
+            victims=names,
+            population=found.population,
+            apply=lambda: pod_kills.kill_each(api, victims, order),
+            undo=Call(func=f"{pod_kills.__name__}:nothing_to_undo"),
+            landed_check=Call(
+                func=f"{pod_kills.__name__}:are_dying",
+                arguments={**held, "victims": {each.pod.name: each.pod.uid for each in victims}},
+            ),
+            gone_check=Call(
+                func=f"{pod_kills.__name__}:are_replaced",
+                arguments={**held, "owners": _owners(owners), "by": time.time() + waiting},
+            ),
+            max_duration_s=max_duration_s,
+            asked={"pods": len(victims), "by": by},
+        )
+
+
+def _owners(owners: list[Spared]) -> list[Json]:
+    return [
+        {"kind": each.owner.kind, "name": each.owner.name, "uid": each.owner.uid, "ready": each.ready}
+        for each in owners
+    ]
+
+
+def _check(*, grace_period_s: int | None, wait_s: float, max_duration_s: float, by: str) -> None:
+    if by not in ("eviction", "delete"):
+        raise UsageError(f"by: {by!r} is neither eviction nor delete")
+    if grace_period_s is not None and grace_period_s < 0:
+        raise UsageError(f"grace_period_s: {grace_period_s} is below 0")
+    if not 0 <= wait_s <= 600:
+        raise UsageError(f"wait_s: {wait_s:g} is not between 0 and 600")
+    if not 0 < max_duration_s <= 86400:
+        raise UsageError(f"max_duration_s: {max_duration_s:g} is not above 0 and at most 86400")
