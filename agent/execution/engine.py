@@ -199,4 +199,5 @@ def _activity(activity: Mapping[str, Any], section: str, **values: Any) -> Activ
 
 
 def _cause(error: str) -> str:
-    return error.removeprefix("chaoslib.exceptions.ActivityFailed: ")
+    """Return what an activity raised; Chaos Toolkit puts the tracebacks of the whole chain before it."""
+    return error.rpartition("chaoslib.exceptions.ActivityFailed: ")[2]

@@ -70,3 +70,12 @@ def test_a_good_run_is_held_and_filed(stage: Stage) -> None:
     assert Path(told["report"]).read_text().startswith("<!")
     listed = stage.gameday("runs", "--json")[1]
     assert [each["run"] for each in listed] == [told["run"]]
+
+
+def test_a_fault_beyond_the_radius_is_a_refusal_of_the_run(stage: Stage) -> None:
+    """Exit code 4 and the door's sentence, whatever Chaos Toolkit wraps around it."""
+    path = stage.experiment(gameday={"blast_radius": {"fraction": 0.5}})
+    code, told, errors = stage.gameday("run", str(path), "--json")
+    assert (code, told["verdict"]) == (4, "REFUSED"), errors
+    assert told["reason"].startswith("1 victims")
+    assert not stage.broken.exists()

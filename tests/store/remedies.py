@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from agent.model import Fact
@@ -17,3 +18,8 @@ def mend(*, path: str) -> None:
 def is_mended(*, path: str) -> Fact:
     """Tell whether it is gone."""
     return Fact(holds=not Path(path).exists())
+
+
+def is_back(*, at: float, expected_by: float) -> Fact:
+    """Tell that it is gone once *at* has come, as a thing that somebody else brings back."""
+    return Fact(holds=time.time() >= at, says="not back yet", expected_by=expected_by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,25 @@ def test_a_file_of_a_newer_version_is_refused(home: Path) -> None:
     db.close()
     with pytest.raises(StoreUnavailable, match="newer gameday"):
         Store(home)
+
+
+@pytest.mark.parametrize(
+    ("patient", "back_s", "expected_s", "healed"),
+    [
+        (True, 0.5, 30.0, True),
+        (False, 30.0, 60.0, False),
+        (True, 30.0, 0.3, False),
+    ],
+)
+def test_what_comes_back_by_itself_is_waited_for_by_the_patient_until_it_is_overdue(
+    tmp_path: Path, *, patient: bool, back_s: float, expected_s: float, healed: bool
+) -> None:
+    """A check may say until when; nobody waits longer, and the impatient not at all."""
+    store, now = Store(tmp_path / "home"), time.time()
+    run = begin(store)
+    check = Call(func="remedies:is_back", arguments={"at": now + back_s, "expected_by": now + expected_s})
+    store.intend(injection(run, tmp_path / "x", gone_check=check), population=None)
+    result = heal(store, run, within_s=0.1, patient=patient)
+    assert result.clean == healed
+    assert (store.injections(run)[0].state == InjectionState.HEALED) == healed
+    store.close()

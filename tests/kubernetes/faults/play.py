@@ -1,4 +1,4 @@
-"""Calls one fault as an experiment would, and prints what came of it: ``play.py MODULE:FUNCTION ARGUMENTS``."""
+"""Calls one fault as an experiment would, prints what came of it, and heals when it is told to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import importlib
 import json
 import sys
 
+from agent import settings
 from agent.faults import heal
+from agent.log import configure
 from agent.model import GamedayError
 
 
 def main() -> None:
     """Inject, say so, wait for a line (or the end) on stdin, heal, say so."""
+    configure(settings.current())
     module, _, name = sys.argv[1].partition(":")
     arguments = json.loads(sys.argv[2])
     try:

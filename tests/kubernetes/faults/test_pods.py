@@ -1,4 +1,4 @@
-"""Pods are killed for real, each only while it can be spared, and what dies on the way leaves nothing broken."""
+"""Pods are killed for real, each only while it can be spared; who dies on the way leaves nothing broken."""
 
 from __future__ import annotations
 
@@ -9,31 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from playing import Scene, is_ready
 
 import experiments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Stage
+    from conftest import Scene
 
 pytestmark = pytest.mark.cluster
 
 KILL = "survives-a-killed-gateway-pod.yaml"
 FILE = Path(experiments.__path__[0]) / "kubernetes" / KILL
-
-
-@pytest.fixture
-def scene(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage) -> Scene:
-    """Three ready pods of a gateway, and a client that asks them from inside."""
-    client = web("client", namespace, replicas=1)
-    cluster.apply(web("gateway", namespace), client)
-    for name in ("gateway", "client"):
-        cluster.kubectl(
-            "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=90s", within_s=95
-        )
-    return Scene(cluster=cluster, namespace=namespace, stage=stage, kubeconfig=cluster.kubeconfig)
 
 
 def _budget(scene: Scene, minimum: int) -> None:
@@ -136,37 +123,39 @@ def test_without_the_time_to_wait_the_second_kill_is_refused_and_told(scene: Sce
     assert scene.stage.open_injections() == ()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ({"min_ready": 3}, "Refused", "can spare none"),
-        ({"min_ready_fraction": 1.0}, "Refused", "can spare none"),
-        ({"quantity": 4}, "NoTargets", "only 3 match"),
-        ({"selector": "app=nobody"}, "NoTargets", "no pod matches"),
-        ({"selector": ""}, "UsageError", "would mean all"),
-        ({"selector": "app in gateway"}, "KubernetesError", "400"),
-        ({"namespace": "kube-system"}, "Refused", "write it out"),
-        ({"namespace": "default"}, "Refused", "not in GAMEDAY_NAMESPACES"),
-    ],
-)
-def test_what_may_not_be_is_refused_before_anything_is_touched(
-    scene: Scene, arguments: dict[str, Any], error: str, says: str
-) -> None:
+REFUSALS: list[tuple[dict[str, Any], str, str]] = [
+    ({"min_ready": 3}, "Refused", "can spare none"),
+    ({"min_ready_fraction": 1.0}, "Refused", "can spare none"),
+    ({"quantity": 4}, "NoTargets", "only 3 match"),
+    ({"selector": "app=nobody"}, "NoTargets", "no pod matches"),
+    ({"selector": ""}, "UsageError", "would mean all"),
+    ({"selector": "app in gateway"}, "KubernetesError", "400"),
+    ({"namespace": "kube-system"}, "Refused", "write it out"),
+    ({"namespace": "default"}, "Refused", "not in GAMEDAY_NAMESPACES"),
+    ({"wait_s": 601}, "UsageError", "wait_s"),
+    ({"by": "magic"}, "UsageError", "eviction"),
+]
+
+
+def test_what_may_not_be_is_refused_before_anything_is_touched(scene: Scene) -> None:
     """The minimum, too few pods, no selector, a wrong one, and namespaces that nobody named."""
     before = scene.pods().keys()
-    told = scene.kill(**arguments)
-    assert (told["error"], says in told["says"]) == (error, True), told
+    for arguments, error, says in REFUSALS:
+        told = scene.kill(**arguments)
+        assert (told["error"], says in told["says"]) == (error, True), told
     assert scene.pods().keys() == before
 
 
-@pytest.mark.parametrize("what", ["deployment/gateway", "namespace", "pod"])
-def test_the_label_exempt_keeps_every_fault_away(scene: Scene, what: str) -> None:
+def test_the_label_exempt_keeps_every_fault_away(scene: Scene) -> None:
     """On the owner, on the namespace, or on the pods."""
-    place = {"namespace": ["namespace", scene.namespace], "pod": ["pod", "--selector", "app=gateway"]}
-    scene.kubectl("label", *place.get(what, [what]), "gameday/exempt=true")
     before = scene.pods().keys()
-    told = scene.kill()
-    assert "gameday/exempt" in told["says"]
+    label = "gameday/exempt"
+    places = [["deployment/gateway"], ["namespace", scene.namespace], ["pod", "--selector", "app=gateway"]]
+    for place in places:
+        scene.kubectl("label", *place, f"{label}=true")
+        told = scene.kill()
+        assert label in told["says"], told
+        scene.kubectl("label", *place, f"{label}-")
     assert scene.pods().keys() == before
 
 
@@ -243,26 +232,21 @@ def test_an_owner_that_is_gone_is_healed_and_not_an_error(scene: Scene) -> None:
     assert playing.go_on() == {"healed": ["pods.kill"]}
 
 
-def test_what_is_not_replaced_in_time_is_not_recovered(scene: Scene) -> None:
-    """The owner's pods cannot start any more: the loudest word, with who lacks what."""
+def test_what_is_not_replaced_in_time_is_not_recovered(scene: Scene, until: Callable[..., Any]) -> None:
+    """A quota keeps the replacement away: the loudest word, with who lacks what; later it can be healed."""
+    scene.kubectl("create", "quota", "none", "--hard=pods=4")
+    until(lambda: scene.cluster.read("quota/none", "-n", scene.namespace)["status"].get("used"))
+    scene.kubectl("patch", "quota/none", "--type=merge", "--patch", '{"spec": {"hard": {"pods": "1"}}}')
     playing = scene.play(
         "pods:kill", namespace=scene.namespace, selector="app=gateway", wait_s=0, max_duration_s=5
     )
     assert playing.told()["landed"] is True
-    scene.kubectl("cordon", *_nodes(scene))
-    try:
-        replaced = [pod for pod in scene.pods().values() if not is_ready(pod)]
-        for pod in replaced:  # whatever was bound to a node before the cordon
-            scene.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
-        told = playing.go_on()
-        assert (told["error"], "of 3 pods ready again" in told["says"]) == ("NotRecovered", True), told
-    finally:
-        scene.kubectl("uncordon", *_nodes(scene))
-    assert scene.stage.start("agent", "heal", **scene.environ).wait(60) == 0
-
-
-def _nodes(scene: Scene) -> list[str]:
-    return [node["metadata"]["name"] for node in scene.cluster.read("nodes")["items"]]
+    told = playing.go_on()
+    assert (told["error"], "has 2 of 3 pods ready again" in told["says"]) == ("NotRecovered", True), told
+    scene.kubectl("delete", "resourcequota/none")
+    until(lambda: len(scene.ready()) == 3, within_s=60)
+    assert scene.stage.start("agent", "heal", "--all", **scene.environ).wait(60) == 0
+    assert scene.stage.open_injections() == ()
 
 
 def test_of_two_agents_that_choose_the_same_pod_one_kills_it(

@@ -1,4 +1,4 @@
-"""What the tests of Kubernetes faults share: a stage whose processes know the cluster, and a client inside it."""
+"""What the tests of Kubernetes faults share: processes that know the cluster, and a client inside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Stage
 
 PLAY = Path(__file__).with_name("play.py")
@@ -78,8 +82,8 @@ class Scene:
 
     def answers(self, address: str) -> bool:
         """Whether a client inside the cluster gets an answer from *address*."""
-        script = f"wget -T 1 -qO- http://{address}:8080/ >/dev/null 2>&1 && echo yes || echo no"
-        return self.kubectl("exec", "deployment/client", "--", "sh", "-c", script).strip() == "yes"
+        ask = rf"printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 {address} 8080 2>/dev/null; true"
+        return "hello from" in self.kubectl("exec", "deployment/client", "--", "sh", "-c", ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +113,15 @@ def is_ready(pod: dict[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", [])
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+@pytest.fixture
+def scene(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage) -> Scene:
+    """Three ready pods of a gateway, and a client that asks them from inside."""
+    client = web("client", namespace, replicas=1)
+    cluster.apply(web("gateway", namespace), client)
+    for name in ("gateway", "client"):
+        cluster.kubectl(
+            "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=90s", within_s=95
+        )
+    return Scene(cluster=cluster, namespace=namespace, stage=stage, kubeconfig=cluster.kubeconfig)
