@@ -206,6 +206,8 @@ def _findings(answer: Answer, wall_ahead_s: float) -> list[dict[str, Any]]:
             del shown["span"]
             if rows is not None:
                 shown["calls"] = [int(rows[call]) for call in finding.calls]
+                for each in shown["evidence_calls"]:
+                    each["call"] = int(rows[each["call"]])
             found.append(shown)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,6 +137,27 @@ def whitebox() -> dict[str, Any]:
     return dict(_whitebox())
 
 
+def several_links() -> dict[str, Any]:
+    """Two links, each with a breaker of its own, one of them failing; the calls' keys tell the link."""
+    good = simulate(Design(), World(fault="error", rate_rps=30.0, seed=3))
+    bad = simulate(Design(half_open="admit"), World(fault="hang", rate_rps=60.0, seed=4))
+    sides = ((good, 1), (bad, 2))
+    calls = Calls(
+        **{
+            name: np.concatenate([getattr(truth.calls, name) for truth, _ in sides])
+            for name in ("begun", "ended", "outcome", "status", "degraded")
+        },
+        key=np.concatenate([np.full(len(truth.calls), number) for truth, number in sides]),
+        id=np.concatenate([truth.calls.id * 10 + number for truth, number in sides]).astype("u8"),
+    )
+    arrivals = {
+        f"shard-{number}": replace(truth.arrivals, id=(truth.arrivals.id * 10 + number).astype("u8"))
+        for truth, number in sides
+    }
+    keys = {1: "eu", 2: "us"}
+    return to_json(analyse(calls, arrivals, [bad.fault], keys=keys), wall_ahead_s=T0)
+
+
 def played() -> dict[str, Any]:
     """A fault in which nobody could be told apart, and phases that are no faults."""
     told = well()
@@ -214,6 +235,7 @@ EXTREMES = (
     many_findings,
     many_streams,
     whitebox,
+    several_links,
     played,
     another_machine,
     long_names,
@@ -269,6 +291,7 @@ _findings = _some(
     severity=_leaves,
     confidence=_leaves,
     key=_leaves,
+    link=_leaves,
     evidence_span=_some(from_at=_times, to_at=_times),
     evidence_window=_some(from_at=_times, to_at=_times),
     evidence_calls=st.lists(
@@ -289,6 +312,7 @@ _streams = _some(
 )
 anything = _some(
     answer=_leaves,
+    notes=_leaves | st.lists(_leaves, max_size=3),
     machine=_leaves | _some(kind=_leaves, why=_leaves),
     streams=st.lists(_streams, max_size=3),
     properties=_properties,

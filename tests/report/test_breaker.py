@@ -119,13 +119,13 @@ def test_a_bracket_is_as_wide_as_it_is(stories: dict[str, RunRecord]) -> None:
     answer = answer_of(record.breaker)
     found = part(record.breaker, record.started_at)
     assert answer
-    assert answer.whole
+    assert answer.judged
     assert answer.span
     assert found
     scale = (1040.0 - 92.0 - 14.0) / (answer.span[1] - answer.span[0])
     widths = [float(each.attributes["width"]) for each in drawn(found.wide, "bracket")]
     assert widths == pytest.approx(
-        [max(1.0, (step.before - step.after) * scale) for step in answer.whole.steps], abs=0.21
+        [max(1.0, (step.before - step.after) * scale) for step in answer.judged[0].steps], abs=0.21
     )
 
 
@@ -133,10 +133,10 @@ def test_states_follow_each_other_without_a_gap(stories: dict[str, RunRecord]) -
     """Each begins where the one before ends, from the first moment to the last."""
     answer = answer_of(stories["breaker"].breaker)
     assert answer
-    assert answer.whole
+    assert answer.judged
     assert answer.span
-    found = answer.whole.stretches(*answer.span)
-    assert [each.state for each in found] == list(answer.whole.sequence)
+    found = answer.judged[0].stretches(*answer.span)
+    assert [each.state for each in found] == list(answer.judged[0].sequence)
     assert [each.until for each in found[:-1]] == [each.since for each in found[1:]]
     assert (found[0].since, found[-1].until) == answer.span
 
@@ -146,7 +146,7 @@ def test_beyond_a_few_keys_the_rest_is_folded_away(
 ) -> None:
     """Four are open, eight are behind one line that says how many there are."""
     page = pages.Page(html(stories["breaker"].with_(breaker=answers.many_streams())))
-    assert "8 more keys" in page.text("summary")
+    assert "8 more paths" in page.text("summary")
     assert [f"shard-{n}" in page.text("section") for n in range(12)] == [True] * 12
 
 
@@ -191,6 +191,28 @@ def test_the_breakers_own_word_is_a_band_of_its_own(answers: Any, stories: dict[
     assert tips == [f"disagreement: {each['title']}" for each in told]
     assert [row.sign.word for row in found.readers] == ["agrees", f"{len(told)} disagreements"]
     assert "resilience4j" in markdown(record)
+
+
+def test_each_link_has_a_band_and_findings_say_where(
+    pages: Any, answers: Any, stories: dict[str, RunRecord]
+) -> None:
+    """Two links are two bands; a finding on one of them shows that one alone."""
+    record = stories["breaker"].with_(breaker=answers.several_links())
+    found = part(record.breaker, record.started_at)
+    assert found
+    assert found.wide
+    titles = [shape.text for shape in found.wide.shapes if shape.attributes.get("class") == "row-title"]
+    assert titles[:3] == ["Fault", "shard-1", "shard-2"]
+    (card,) = [each for each in found.findings if each.bug == "half-open-stampede"]
+    assert card.where == "shard-2"
+    assert [row.name for row in found.streams] == [
+        "link shard-1",
+        "link shard-2",
+        "eu (link shard-1)",
+        "us (link shard-2)",
+    ]
+    assert "on shard-2" in pages.Page(html(record)).text("article")
+    assert "half-open-stampede on shard-2" in junit([record])
 
 
 def test_what_cannot_be_told_is_not_drawn_as_a_state(answers: Any, stories: dict[str, RunRecord]) -> None:

@@ -51,7 +51,7 @@ def faults_row(faults: Sequence[Fault], time: Scale, top: float) -> Row:
     shapes: list[Shape] = [text(0, top + 14, "Fault", "row-title")]
     for fault in visible(faults, time):
         x, to_x, kind = time(fault.since), time(fault.until), brief(fault.kind, 20)
-        tip = f"{kind}: {fault.until - fault.since:.2f} s"
+        tip = f"{kind}{f' on {fault.where}' if fault.where else ''}: {fault.until - fault.since:.2f} s"
         shapes += [rect(x, top, to_x, FULL_PX, "fault-bar", tip=tip)]
         if to_x - x > width_px(kind, BOLD_PX) + 10:
             shapes.append(rect(x + 2, top + 2, x + 8 + width_px(kind, BOLD_PX), FULL_PX - 4, "fault-plate"))

@@ -33,8 +33,12 @@ def breaker_cases(
         return
     zero = zero_of(answer, started_at)
     for finding in answer.findings:
+        where = f" on {finding.link}" if finding.link and len(answer.judged) > 1 else ""
         yield _case(
-            f"{classname}.findings", finding.bug or finding.title, _of_finding(finding, zero), held=held
+            f"{classname}.findings",
+            f"{finding.bug or finding.title}{where}",
+            _of_finding(finding, zero),
+            held=held,
         )
     for each in answer.expectations:
         yield _case(f"{classname}.expectations", each.property, _of_expectation(each, answer), held=held)

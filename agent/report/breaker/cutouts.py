@@ -24,7 +24,7 @@ def cut_out(answer: Answer, finding: Finding, width: float, started_at: float) -
     if finding.window is None:
         return None
     time = bands.clock(*finding.window, width)
-    rows = head_rows(answer, answer.stream(finding.key), time)
+    rows = head_rows(answer, answer.judged_on(finding.link), time)
     top = 4.0 + sum(row.height for row in rows) + 4
     rows.append(bands.lanes_row(finding.raster, time, top, TICK_PX, _moments(finding.calls)))
     top += rows[-1].height

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.report.breaker import words
 from agent.report.breaker.page import MOST_STREAMS, call_rows, expectation_rows
-from agent.report.breaker.raster import zero_of
+from agent.report.breaker.raster import MOST_LINKS, zero_of
 from agent.report.breaker.read import LANES, answer_of
 from agent.report.breaker.states import Stretch
 from agent.report.marks import ANSWERS, code, plain, table
@@ -48,10 +48,11 @@ def breaker_lines(data: Mapping[str, Any] | None, started_at: float) -> Iterator
     zero = zero_of(answer, started_at)
     yield "## The circuit breaker, seen from outside\n"
     yield f"{plain(answer.says) or 'No answer was recorded.'}\n"
+    yield from (f"{plain(note)}\n" for note in answer.notes)
     if said := words.machine(answer):
         yield f"**Kind of machine:** {plain(said)}.\n"
     if answer.span:
-        yield from picture(answer, answer.whole, answer.raster, answer.span, zero)
+        yield from picture(answer, answer.judged, answer.raster, answer.span, zero)
     for finding in answer.findings[:MOST_FINDINGS]:
         yield from _finding(answer, finding, zero)
     if len(answer.findings) > MOST_FINDINGS:
@@ -67,16 +68,17 @@ def breaker_lines(data: Mapping[str, Any] | None, started_at: float) -> Iterator
 
 
 def picture(
-    answer: Answer, stream: Stream | None, raster: Raster, span: tuple[float, float], zero: float
+    answer: Answer, streams: Sequence[Stream], raster: Raster, span: tuple[float, float], zero: float
 ) -> Iterator[str]:
     """Yield a block of text in which every line has one cell for each part of the time."""
     lines = [("fault", _cells(span, ((f.since, f.until, "\N{DARK SHADE}") for f in answer.faults)))]
-    if stream:
+    for stream in streams[:MOST_LINKS]:
+        name = _name(stream.link) if len(streams) > 1 and stream.link else "inferred"
         untold = [Stretch(state="", since=f.since, until=f.until) for f in answer.faults if not f.seen]
-        lines.append(("inferred", _states(span, [*stream.stretches(*(answer.span or span)), *untold])))
+        lines.append((name, _states(span, [*stream.stretches(*(answer.span or span)), *untold])))
     lines += [
         (
-            brief(each.kind, NAME_PX - 2).replace("`", "'"),
+            _name(each.kind),
             _states(span, each.stretches(*(answer.span or span))),
         )
         for each in answer.readers
@@ -92,6 +94,10 @@ def picture(
     yield f"{'':<{NAME_PX}}{since:<{COLUMNS // 2}}{until:>{COLUMNS // 2}}"
     yield f"{'':<{NAME_PX}}{LEGEND}"
     yield "```\n"
+
+
+def _name(name: str) -> str:
+    return brief(name, NAME_PX - 2).replace("`", "'")
 
 
 def _states(span: tuple[float, float], found: Sequence[Stretch]) -> str:
@@ -120,14 +126,15 @@ def _cells(span: tuple[float, float], parts: Iterable[tuple[float, float, str]])
 def _finding(answer: Answer, finding: Finding, zero: float) -> Iterator[str]:
     yield f"### {ANSWERS['unsteady']} {plain(finding.title)}\n"
     yield f"**{plain(finding.evidence.rstrip('.'))}.** {plain(finding.advice)}\n"
-    where = f", key {code(finding.key)}" if finding.key else ""
+    paths = [part for part in (finding.link if len(answer.judged) > 1 else "", finding.key) if part]
+    where = f", on {code(' '.join(paths))}" if paths else ""
     rank = ", ".join(
         f"{name} {plain(said) or 'not told'}"
         for name, said in (("severity", finding.severity), ("confidence", finding.confidence))
     )
     yield f"{code(finding.bug)}, {rank}{where}\n"
     if finding.window:
-        yield from picture(answer, answer.stream(finding.key), finding.raster, finding.window, zero)
+        yield from picture(answer, answer.judged_on(finding.link), finding.raster, finding.window, zero)
     rows = [
         (each.row, each.sent, each.took, plain(each.answer), f"{each.requests}")
         for each in call_rows(finding, zero)[:MOST_CALLS]
@@ -183,7 +190,7 @@ def _readers(answer: Answer) -> Iterator[str]:
 
 def _streams(answer: Answer) -> Iterator[str]:
     rows = [
-        (code(each.key or each.link), plain(each.says), f"{len(each.sequence)}")
-        for each in answer.streams[1 : MOST_STREAMS + 1]
+        (code(words.path(each)), plain(each.says), f"{len(each.sequence)}")
+        for each in answer.keyed[:MOST_STREAMS]
     ]
-    yield from table(("Key", "What its breaker does", "States seen"), rows, "### Each key by itself")
+    yield from table(("Path", "What its breaker does", "States seen"), rows, "### Each path by itself")

@@ -64,7 +64,7 @@ class FindingCard:
     bug: str
     severity: str
     confidence: str
-    key: str
+    where: str
     wide: Scene | None
     narrow: Scene | None
     calls: tuple[CallRow, ...]
@@ -129,7 +129,7 @@ def part(data: Mapping[str, Any] | None, started_at: float) -> Part | None:
     answer = answer_of(data)
     if answer is None:
         return None
-    keyed = [each for each in answer.streams[1:] if each.key or each.link]
+    keyed = answer.keyed
     return Part(
         answer=answer,
         wide=raster(answer, WIDE_PX, started_at),
@@ -166,7 +166,7 @@ def property_rows(
             between=words.between(each.low, each.high, each.unit),
             n=each.n,
             sign=sign(each.status),
-            why=each.why,
+            why=f"{each.why} (on {each.link}, where it is worst)" if each.link else each.why,
             picture=gauge(each, wanted_of(each.name, expectations)) if drawn else None,
         )
         for each in properties
@@ -206,6 +206,7 @@ def _reader(reader: Reader) -> ReaderRow:
 
 
 def _card(answer: Answer, finding: Finding, started_at: float, *, drawn: bool) -> FindingCard:
+    several = len(answer.judged) > 1
     return FindingCard(
         title=finding.title,
         evidence=finding.evidence.rstrip("."),
@@ -213,7 +214,7 @@ def _card(answer: Answer, finding: Finding, started_at: float, *, drawn: bool) -
         bug=finding.bug,
         severity=finding.severity,
         confidence=finding.confidence,
-        key=finding.key,
+        where=" ".join(part for part in (finding.link, finding.key) if part) if several else finding.key,
         wide=cut_out(answer, finding, CUT_WIDE_PX, started_at) if drawn else None,
         narrow=cut_out(answer, finding, CUT_NARROW_PX, started_at) if drawn else None,
         calls=call_rows(finding, zero_of(answer, started_at)),
@@ -237,7 +238,7 @@ def call_rows(finding: Finding, zero: float) -> tuple[CallRow, ...]:
 
 def _stream(answer: Answer, stream: Stream) -> StreamRow:
     return StreamRow(
-        name=stream.key or stream.link,
+        name=words.path(stream),
         says=stream.says,
         wide=strip(answer, stream, WIDE_PX),
         narrow=strip(answer, stream, NARROW_PX),

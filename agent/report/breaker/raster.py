@@ -10,12 +10,16 @@ from agent.report.shapes import Row, Scene, text
 from agent.report.words import brief
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.report.breaker.read import Answer, Stream
     from agent.report.breaker.states import Reader
     from agent.report.scales import Scale
     from agent.report.shapes import Shape
 
 A_DAY_S = 86_400.0
+MOST_LINKS = 8
+"""So many links have a band in a picture; each has one of its own further down."""
 
 
 def zero_of(answer: Answer, started_at: float) -> float:
@@ -29,7 +33,7 @@ def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
     if answer.span is None:
         return None
     time = bands.clock(*answer.span, width)
-    rows = head_rows(answer, answer.whole, time)
+    rows = head_rows(answer, answer.judged, time)
     top = 4.0 + sum(row.height for row in rows) + 4
     rows.append(bands.lanes_row(answer.raster, time, top))
     floor = top + rows[-1].height
@@ -43,28 +47,32 @@ def raster(answer: Answer, width: float, started_at: float) -> Scene | None:
     )
 
 
-def head_rows(answer: Answer, stream: Stream | None, time: Scale) -> list[Row]:
-    """Draw what was played, and the states of *stream* under it."""
+def head_rows(answer: Answer, streams: Sequence[Stream], time: Scale) -> list[Row]:
+    """Draw what was played, and the states of *streams* under it."""
     rows = [bands.faults_row(answer.faults, time, 4.0)]
     rows.append(bands.phases_row(answer.other_phases, time, 4.0 + rows[0].height))
-    return rows + state_rows(answer, stream, time, 4.0 + sum(row.height for row in rows))
+    return rows + state_rows(answer, streams, time, 4.0 + sum(row.height for row in rows))
 
 
-def state_rows(answer: Answer, stream: Stream | None, time: Scale, top: float) -> list[Row]:
+def state_rows(answer: Answer, streams: Sequence[Stream], time: Scale, top: float) -> list[Row]:
     """Draw the inferred states, and under them what each reader saw the breaker say of itself."""
-    rows = []
-    span = answer.span or (time.low, time.high)
-    if stream is not None:
-        found = stream.stretches(*span)
-        row = bands.states_row("Inferred", found, stream.steps, time, top)
-        if not found:
-            row = Row(height=row.height, shapes=[*row.shapes, _not_told(answer, time, top)])
-        covered = bands.unseen(answer.faults, time, top)
-        rows.append(Row(height=row.height, shapes=[*row.shapes, *covered]))
+    rows: list[Row] = []
+    for stream in streams[:MOST_LINKS]:
+        at = top + sum(row.height for row in rows)
+        name = brief(stream.link, 12) if len(streams) > 1 and stream.link else "Inferred"
+        rows.append(_inferred_row(answer, stream, name, time, at))
     for reader in answer.readers:
         at = top + sum(row.height for row in rows)
         rows.append(_reader_row(answer, reader, time, at))
     return rows
+
+
+def _inferred_row(answer: Answer, stream: Stream, name: str, time: Scale, top: float) -> Row:
+    found = stream.stretches(*(answer.span or (time.low, time.high)))
+    row = bands.states_row(name, found, stream.steps, time, top)
+    untold = [] if found else [_not_told(answer, time, top)]
+    covered = bands.unseen(answer.faults, time, top)
+    return Row(height=row.height, shapes=[*row.shapes, *untold, *covered])
 
 
 def _not_told(answer: Answer, time: Scale, top: float) -> Shape:
@@ -100,5 +108,5 @@ def strip(answer: Answer, stream: Stream, width: float) -> Scene | None:
         width=width,
         height=band.height,
         shapes=(*under, *band.shapes),
-        says=f"{brief(stream.key, 60)}: {states or 'no state was inferred'}",
+        says=f"{brief(words.path(stream), 80)}: {states or 'no state was inferred'}",
     )

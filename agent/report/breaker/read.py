@@ -38,6 +38,7 @@ class Property:
     why: str
     limit: float | None
     each: tuple[tuple[float, float], ...] = ()
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class Finding:
     severity: str
     advice: str
     key: str
+    link: str
     span: tuple[float, float] | None
     window: tuple[float, float] | None
     calls: tuple[Call, ...]
@@ -110,6 +112,7 @@ class Fault:
     until: float
     seen: bool = True
     says: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ class Answer:
     """Everything a report says about a breaker."""
 
     says: str
+    notes: tuple[str, ...]
     machine: str
     machine_says: str
     machine_confidence: str
@@ -143,9 +147,15 @@ class Answer:
     mapping: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def whole(self) -> Stream | None:
-        """What was inferred from all calls together."""
-        return self.streams[0] if self.streams else None
+    def judged(self) -> tuple[Stream, ...]:
+        """The streams whose properties and findings are the answer: one for each link."""
+        return tuple(each for each in self.streams if not each.key) or self.streams[:1]
+
+    @property
+    def keyed(self) -> tuple[Stream, ...]:
+        """The streams of single keys, and of links where there are several."""
+        apart = self.judged if len(self.judged) > 1 else ()
+        return (*apart, *(each for each in self.streams if each not in self.judged))
 
     @property
     def other_phases(self) -> tuple[Fault, ...]:
@@ -153,9 +163,9 @@ class Answer:
         kinds = {fault.kind for fault in self.faults}
         return tuple(each for each in self.phases if each.kind not in kinds)
 
-    def stream(self, key: str) -> Stream | None:
-        """Return the stream of *key*, or of all calls."""
-        return next((each for each in self.streams if each.key == key), self.whole)
+    def judged_on(self, link: str) -> tuple[Stream, ...]:
+        """Return the stream of *link*, or all that there are."""
+        return tuple(each for each in self.judged if each.link == link) or self.judged
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -173,7 +183,8 @@ def answer_of(data: Mapping[str, Any] | None) -> Answer | None:
     machine = data.get("machine")
     told = machine if isinstance(machine, Mapping) else {"kind": machine}
     return Answer(
-        says=text(data.get("answer"), 1_500),
+        says=text(data.get("answer"), 3_000),
+        notes=_texts(data.get("notes")),
         machine=text(told.get("kind"), 80),
         machine_says=text(told.get("why"), 600).rstrip("."),
         machine_confidence=text(told.get("confidence"), 40),
@@ -221,7 +232,13 @@ def _property(name: str, data: Mapping[str, Any]) -> Property:
         why=text(data.get("why"), 400),
         limit=number(data.get("limit")),
         each=_pairs(mapping(data.get("more")).get("each")),
+        link=text(data.get("link"), 120),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    found = (text(each, 500) for each in (value[:20] if isinstance(value, list | tuple) else ()))
+    return tuple(each for each in found if each)
 
 
 def _pairs(value: Any) -> tuple[tuple[float, float], ...]:
@@ -239,6 +256,7 @@ def _finding(data: Mapping[str, Any]) -> Finding:
         severity=text(data.get("severity"), 40),
         advice=text(data.get("advice"), 600),
         key=text(data.get("key"), 120),
+        link=text(data.get("link"), 120),
         span=_between(data.get("evidence_span")),
         window=_between(data.get("evidence_window")),
         calls=tuple(each for each in calls if each),
@@ -279,6 +297,7 @@ def _fault(data: Mapping[str, Any]) -> Fault | None:
         until=until,
         seen=data.get("seen") is not False,
         says=text(data.get("purpose"), 200),
+        where=" ".join(part for name in ("link", "key") if (part := text(data.get(name), 60))),
     )
 
 

@@ -11,7 +11,7 @@ from agent.report.words import number as plain_number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.report.breaker.read import Answer, Expectation, Property
+    from agent.report.breaker.read import Answer, Expectation, Property, Stream
     from agent.report.breaker.states import Reader
     from agent.report.strips import State
 
@@ -131,11 +131,22 @@ def property_says(each: Property) -> str:
 
 def course(answer: Answer) -> str:
     """Return the states in order and the plain answer, for those who cannot see the raster."""
-    whole = answer.whole
-    names = [state(each) for each in whole.sequence] if whole else []
+    said = " ".join(_sequence(each, several=len(answer.judged) > 1) for each in answer.judged[:8])
+    return f"{said or 'No state was inferred.'} {answer.says}".strip()
+
+
+def _sequence(stream: Stream, *, several: bool) -> str:
+    names = [state(each) for each in stream.sequence]
     more = f" and {len(names) - 60:,} more" if len(names) > 60 else ""
-    said = f"Inferred states: {', '.join(names[:60])}{more}." if names else "No state was inferred."
-    return f"{said} {answer.says}".strip()
+    where = f" on {stream.link}" if several and stream.link else ""
+    return f"Inferred states{where}: {', '.join(names[:60]) or 'none'}{more}."
+
+
+def path(stream: Stream) -> str:
+    """Return which calls a stream is about."""
+    if not stream.key:
+        return f"link {stream.link}" if stream.link else "all calls"
+    return f"{stream.key} (link {stream.link})" if stream.link else stream.key
 
 
 def mapped(answer: Answer) -> str:
