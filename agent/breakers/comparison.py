@@ -17,6 +17,7 @@ from agent.breakers.whitebox import spells
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from agent.breakers.analysis import Answer
     from agent.breakers.findings import Finding
     from agent.breakers.states import Transition
     from agent.breakers.view import View
@@ -45,7 +46,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One source beside what is seen from outside.
+    """One source beside what is seen from outside at ``link``.
 
     ``errors`` is how often nothing could be read, by reason; ``explained`` how often which declared trap
     accounts for a contradiction.  ``disagreements`` are what no trap accounts for.
@@ -53,6 +54,7 @@ class Comparison:
 
     kind: str
     url: str
+    link: str
     traps: Traps
     samples: int
     errors: Mapping[str, int]
@@ -62,7 +64,9 @@ class Comparison:
     disagreements: tuple[Finding, ...]
 
 
-def compare(view: View, samples: Sequence[Sample], *, kind: str, url: str, traps: Traps) -> Comparison:
+def compare(
+    view: View, samples: Sequence[Sample], *, kind: str, url: str, traps: Traps, link: str = ""
+) -> Comparison:
     """Return where *samples* tell what *view* shows, and where they contradict it."""
     told = spells(samples)
     found, compared_s = contradictions(view, told, traps)
@@ -72,6 +76,7 @@ def compare(view: View, samples: Sequence[Sample], *, kind: str, url: str, traps
     return Comparison(
         kind=kind,
         url=url,
+        link=link,
         traps=traps,
         samples=len(samples),
         errors=Counter(each.why for each in samples if each.state is None),
@@ -86,6 +91,36 @@ def compare(view: View, samples: Sequence[Sample], *, kind: str, url: str, traps
         ),
         explained=Counter(each.explained for each in found if each.explained is not None),
         disagreements=findings(view, beyond, source=f"{kind} at {url}"),
+    )
+
+
+def with_disagreements(answer: Answer, compared: Sequence[Comparison]) -> Answer:
+    """Add what sources contradict to the findings of the stream that each was compared with."""
+    judged = [
+        replace(
+            stream,
+            findings=stream.findings
+            + tuple(found for each in compared if each.link == stream.link for found in each.disagreements),
+        )
+        for stream in answer.judged
+    ]
+    return replace(answer, judged=tuple(judged))
+
+
+def unread(why: str, *, kind: str, url: str, traps: Traps, link: str = "") -> Comparison:
+    """Return a comparison with nothing, and why."""
+    nothing = Agreement(compared_s=0.0, agreed_s=0.0, explained_s=0.0, share=None, transitions=0, matched=0)
+    return Comparison(
+        kind=kind,
+        url=url,
+        link=link,
+        traps=traps,
+        samples=0,
+        errors={why: 1},
+        spells=(),
+        agreement=nothing,
+        explained={},
+        disagreements=(),
     )
 
 
@@ -148,6 +183,7 @@ def to_json(comparison: Comparison, *, wall_ahead_s: float) -> dict[str, Any]:
     return {
         "kind": comparison.kind,
         "url": comparison.url,
+        "link": comparison.link,
         "samples": comparison.samples,
         "errors": dict(comparison.errors),
         "traps": asdict(comparison.traps),

@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from agent.breakers import isolation
 from agent.breakers.bugs import NAMES as BUGS
+from agent.breakers.contradictions import Disagreement
 from agent.breakers.estimate import Status
 from agent.breakers.properties import NAMES as PROPERTIES
 from agent.model import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BOUNDS = {"min", "max"}
 TOLERATED = "tolerated_findings"
+TOLERABLE = (*BUGS, *Disagreement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +103,10 @@ def tolerated(wanted: Mapping[str, Any]) -> frozenset[str]:
         UsageError: No such finding.
     """
     names = wanted.get(TOLERATED, [])
-    if not isinstance(names, list) or (unknown := [name for name in names if name not in BUGS]):
-        raise UsageError(f"{TOLERATED} is a list of {', '.join(BUGS)}; not {unknown if names else names!r}")
+    if not isinstance(names, list) or (unknown := [name for name in names if name not in TOLERABLE]):
+        raise UsageError(
+            f"{TOLERATED} is a list of {', '.join(TOLERABLE)}; not {unknown if names else names!r}"
+        )
     return frozenset(names)
 
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from agent.proxy.place import Place
 
-TAKEN = ("breaker.json", "breaker.recording.json", "traffic.samples", "report.html", "record.json")
+TAKEN = (
+    "breaker.json",
+    "breaker.recording.json",
+    "breaker.whitebox.json",
+    "traffic.samples",
+    "report.html",
+    "record.json",
+)
 ABSENT = "-"
 
 
@@ -45,6 +52,12 @@ def breaker_test(
         str, typer.Option(help="Kinds of fault, in this order.")
     ] = "error,hang,slow,refuse,reset,not-found",
     expect: Annotated[Path | None, typer.Option(help="A file of expectations, see docs/breakers.md.")] = None,
+    whitebox: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KIND:URL of what the breaker says of itself, see docs/whitebox.md; again for more."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Repeats the moments at which faults begin and end.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also put answer, recording and report here.")] = None,
     as_json: AsJson = False,
@@ -64,12 +77,14 @@ def breaker_test(
     from agent.cli.telling import Telling
     from agent.demo import experiments
     from agent.proxy.place import links_in_place
+    from agent.whitebox.sources import check
 
     with errors(), open_home() as agent:
         kinds = _kinds(faults)
         places = _places(link or [], listen, upstream)
         keys = _keys(key or [], [each.name for each in places], entry)
         _check_expectations(expect)
+        check(whitebox or (), links=[each.name for each in places])
         variables = {
             "entry": entry,
             "link": ",".join(each.name for each in places),
@@ -78,6 +93,7 @@ def breaker_test(
             "keys": ",".join(keys),
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
             "expect": str(expect.resolve()) if expect else "",
+            "whitebox": " ".join(whitebox or ()),
             "seed": str(seed),
         }
         experiment = read(experiments().parent / "breakers" / "conformance.yaml", variables=variables)
@@ -194,6 +210,7 @@ def _print(answer: dict[str, Any]) -> None:
     from rich.table import Table
 
     from agent.live import console
+    from agent.whitebox.sources import summary
 
     console.print(f"\n[bold]{escape(answer['answer'])}[/]\n")
     for note in answer.get("notes", []):
@@ -205,6 +222,8 @@ def _print(answer: dict[str, Any]) -> None:
             why = escape(f"{each['link']}: {each['why']}" if each.get("link") else each["why"])
             table.add_row(name, _number(each["estimate"]), between, str(each["n"]), each["status"], why)
         console.print(table)
+    for line in summary(answer.get("whitebox", ())):
+        console.print(f"\n{escape(line)}")
     for each in answer["findings"]:
         where = f" at {each['link']}" if each.get("link") and len(answer["streams"]) > 1 else ""
         console.print(

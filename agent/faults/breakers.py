@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import settings as settings_of
-from agent.breakers import protocol
+from agent.breakers import comparison, protocol
 from agent.breakers.analysis import analyse, to_json
+from agent.breakers.comparison import with_disagreements
 from agent.breakers.expect import held, parse
 from agent.breakers.live import misled
 from agent.breakers.protocol import Pace, Step
@@ -26,6 +27,7 @@ from agent.model import NoEvidence, UsageError
 from agent.proxy.client import ProxyClient
 from agent.safety.context import current_run
 from agent.traffic.samples import key_of
+from agent.whitebox.sources import Sources, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from agent.model import Json
 
 RESULT = "breaker.json"
+WHITEBOX = "breaker.whitebox.json"
 LOOK_EVERY_S = 0.25
 SLOW_MAX_S = 2.0
 SLOW_SHARE = 0.6
@@ -53,6 +56,7 @@ def exercise(
     recover_max_s: float = 60.0,
     trials: int = 2,
     seed: int | None = None,
+    whitebox: str | Sequence[str] = (),
     proxy: str | None = None,
 ) -> dict[str, Json]:
     """Fail *link* in each of *kinds* until the breaker in front of it has shown what it does.
@@ -62,7 +66,8 @@ def exercise(
 
     The traffic of the run (``agent.controls.traffic``) is one stream, the link's arrival log the other.
     Leaves ``breaker.json`` (the answer, see docs/breakers.md) and ``breaker.recording.json`` (what it
-    was inferred from, beside the traffic's samples) in the run's folder.
+    was inferred from, beside the traffic's samples) in the run's folder; with *whitebox* also
+    ``breaker.whitebox.json``, what the breaker said meanwhile.
 
     Args:
         link: The link between the service and its dependency; of several (a list, or a text with commas)
@@ -78,6 +83,8 @@ def exercise(
         recover_max_s: How long a recovery is waited for.
         trials: How many trials are awaited under each fault.
         seed: Repeats the phases at which faults begin and end.
+        whitebox: Where to read what the breaker says of itself, ``KIND:URL#options`` (docs/whitebox.md); a
+            list, or a text with blanks.  A source that cannot be read ends nothing.
         proxy: The proxy's API; default: the setting, else the proxy of this home.
 
     Returns:
@@ -103,6 +110,7 @@ def exercise(
     if strange := [f"{key}={name}" for key, name in told.items() if name not in links_]:
         raise UsageError(f"{strange[0]} names no link; there are {', '.join(links_)}")
     expectations = parse(Path(expect)) if expect else {}
+    sources = Sources(listed(whitebox), links=links_)
     if current_run().leashed:
         return links.fail_requests(link=links_[0], status=500, proxy=proxy)
     pace = Pace(
@@ -116,8 +124,9 @@ def exercise(
     recorder = Recorder(
         links_, ProxyClient.of(settings_of.current(), proxy), current_run().folder, names, told
     )
-    _Exercise(recorder, pace, random.Random(seed), proxy).play(wanted)
-    return _answer(recorder, expectations)
+    with sources:
+        _Exercise(recorder, pace, random.Random(seed), proxy).play(wanted)
+    return _answer(recorder, expectations, sources)
 
 
 def pairs(told: str | Mapping[str, str]) -> dict[str, str]:
@@ -142,13 +151,17 @@ def _listed(what: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _answer(recorder: Recorder, wanted: Mapping[str, Any]) -> dict[str, Json]:
+def _answer(recorder: Recorder, wanted: Mapping[str, Any], sources: Sources) -> dict[str, Json]:
     """Analyse the whole recording and file the answer."""
     calls, ahead = recorder.calls()
     answer = analyse(calls, recorder.arrivals(), recorder.faults, keys=recorder.keys, told=recorder.told)
     recorder.save()
-    found = to_json(answer, wall_ahead_s=ahead)
+    compared = sources.compared({each.link: each.view for each in answer.judged})
+    found = to_json(with_disagreements(answer, compared), wall_ahead_s=ahead)
     found["expectations"] = held(wanted, found)
+    if sources:
+        sources.save(recorder.folder / WHITEBOX)
+        found["whitebox"] = [comparison.to_json(each, wall_ahead_s=ahead) for each in compared]
     (recorder.folder / RESULT).write_text(json.dumps(found))
     return {
         "answer": found["answer"],

@@ -13,6 +13,8 @@ from agent.model import UsageError
 from agent.whitebox.address import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.breakers.whitebox import Traps
     from agent.whitebox.address import Address
     from agent.whitebox.reader import Reader
@@ -36,14 +38,14 @@ KINDS = {
 LATE_MOST_S = 60.0
 
 
-def open_reader(spec: str) -> tuple[Address, Reader, Traps]:
+def open_reader(spec: str, *, links: Sequence[str] = ()) -> tuple[Address, Reader, Traps]:
     """Return the reader of *spec*, ``KIND:URL#options``, with its address and traps; nothing is read yet.
 
     Options of every kind: ``every_s`` (0.2), ``timeout_s`` (2), ``late_s`` (0: how late a state may be told),
-    ``authorization_env`` (the variable that holds the Authorization header).
+    ``link`` (of several *links*, the one behind the breaker that is read).
 
     Raises:
-        UsageError: There is no such kind or option, or an option has a wrong value.
+        UsageError: There is no such kind, option or link, or an option has a wrong value.
     """
     address = parse(spec)
     if address.kind not in KINDS:
@@ -51,8 +53,9 @@ def open_reader(spec: str) -> tuple[Address, Reader, Traps]:
     reader: Reader = import_module(f"agent.whitebox.{KINDS[address.kind]}").reader(address)
     late_s = address.number("late_s", 0.0, 0.0, LATE_MOST_S)
     traps = replace(reader.traps, late_s=reader.traps.late_s + late_s)
+    if address.link and links and address.link not in links:
+        raise UsageError(f"--whitebox {address.kind}: no link is called {address.link!r}")
     assert address.every_s > 0
     assert address.timeout_s > 0
-    assert address.authorization is not None
     address.check()
     return address, reader, traps

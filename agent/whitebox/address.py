@@ -123,18 +123,30 @@ class Address:
         return self.number("every_s", EVERY_S, EVERY_LEAST_S, EVERY_MOST_S)
 
     @property
+    def link(self) -> str:
+        """Of several links, the one behind the breaker that is read."""
+        return self.text("link")
+
+    @property
     def authorization(self) -> Mapping[str, str]:
         """The Authorization header, out of the environment variable that ``authorization_env`` names.
 
         Raises:
             UsageError: There is no such variable.
         """
-        name = self.text("authorization_env")
-        if not name:
-            return {}
-        if not (value := os.environ.get(name)):
-            raise UsageError(f"--whitebox {self.kind}: authorization_env: there is no variable {name}")
-        return {"Authorization": value}
+        value = self.secret("authorization_env")
+        return {"Authorization": value} if value else {}
+
+    def secret(self, option: str) -> str:
+        """Return what the environment variable holds that *option* names; empty without the option.
+
+        Raises:
+            UsageError: There is no such variable.
+        """
+        name = self.text(option)
+        if name and not os.environ.get(name):
+            raise UsageError(f"--whitebox {self.kind}: {option}: there is no variable {name}")
+        return os.environ[name] if name else ""
 
     def check(self) -> None:
         """Refuse options that nobody took.

@@ -32,7 +32,10 @@ class Keys:
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise UsageError(f"--whitebox {address.kind}: {address.shown} is no redis:// URL")
         self._host, self._port = parts.hostname, parts.port or PORT
-        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._user, self._password = (
+            unquote(parts.username or ""),
+            address.secret("password_env") or unquote(parts.password or ""),
+        )
         self._number = parts.path.strip("/")
         self._tls = parts.scheme == "rediss"
         self._timeout_s = address.timeout_s

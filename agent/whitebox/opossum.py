@@ -26,6 +26,8 @@ NEXT = {
     State.HALF_OPEN: ("open", "close"),
 }
 """The events that can come in a state; from open to closed by hand only."""
+NEXT_UNHEARD = {State.CLOSED: ("open",), State.OPEN: ("open", "close")}
+"""The same where halfOpen is not counted: a trial that fails opens it again."""
 STEPS_MAX = 8
 """Between two looks; of more, the order cannot be told."""
 
@@ -33,23 +35,25 @@ STEPS_MAX = 8
 def reader(address: Address) -> Reader:
     """Read a page of Prometheus text.
 
-    Options: ``name`` of the circuit; ``prefix`` of the metrics, where one is configured.
+    Options: ``name`` of the circuit; ``prefix`` of the metrics, where one is configured; ``half_open=yes``
+    where the service listens to ``halfOpen``: events that nobody listens to are not counted.
     """
-    return _Opossum(Web(address), address.required("name", "circuit"), address.text("prefix") + METRIC)
+    name, metric = address.required("name", "circuit"), address.text("prefix") + METRIC
+    return _Opossum(Web(address), name, metric, half_open=address.text("half_open") == "yes")
 
 
 class _Opossum:
     """Counts of open, halfOpen and close."""
 
-    traps = Traps(
-        notes=(
-            "there are counters only: the state is inferred, and unknown where they leave a choice",
-            "states that came and went between two looks are known, when each began is not",
-            "the counters of a restarted process begin at zero: nothing is told until the next event",
-        ),
+    _NOTES = (
+        "halfOpen is counted only if the service had a listener for it when the metrics were made",
+        "there are counters only: the state is inferred, and unknown where they leave a choice",
+        "states that came and went between two looks are known, when each began is not",
+        "the counters of a restarted process begin at zero: nothing is told until the next event",
     )
 
-    def __init__(self, web: Web, name: str, metric: str) -> None:
+    def __init__(self, web: Web, name: str, metric: str, *, half_open: bool) -> None:
+        self.traps = Traps(half_open=half_open, notes=self._NOTES)
         self._web, self._name, self._metric = web, name, metric
         self._counts: Counter[str] | None = None
         self._state: State | None = None
@@ -59,6 +63,7 @@ class _Opossum:
         """Return the states that the counters have gone through since the last look."""
         page = self._web.get()
         counts = self._counted(page)
+        allowed = NEXT if counts["halfOpen"] else NEXT_UNHEARD
         before, self._counts = self._counts, counts
         since, self._asked = self._asked, page.asked
         if before is None or any(counts[event] < before[event] for event in EVENTS):
@@ -67,7 +72,7 @@ class _Opossum:
         new = {event: counts[event] - before[event] for event in EVENTS}
         if not any(new.values()):
             return [self._sample(page, counts)]
-        path = order(self._state, new)
+        path = order(self._state, new, allowed)
         self._state = path[-1] if path else None
         details = {"events": dict(counts)}
         return [
@@ -97,28 +102,35 @@ def first_state(counts: Mapping[str, int]) -> State | None:
     it is half-open or closed, which only the next event tells.
     """
     opened, tried, closed = (counts.get(event, 0) for event in EVENTS)
-    if opened > tried:
-        return State.OPEN
     if opened == 0:
         return State.CLOSED
+    if tried == 0:
+        return None if closed else State.OPEN
+    if opened > tried:
+        return State.OPEN
     return State.CLOSED if closed == tried else None
 
 
-def order(state: State | None, new: Mapping[str, int]) -> tuple[State, ...]:
+def order(
+    state: State | None, new: Mapping[str, int], allowed: Mapping[State, tuple[str, ...]] = NEXT
+) -> tuple[State, ...]:
     """Return the one order in which *new* events can have come in *state*; empty if there are several."""
     if sum(new.values()) > STEPS_MAX:
         return ()
-    starts = [state] if state else list(State)
-    paths = {path for start in starts for path in _paths(start, dict(new))}
+    starts = [state] if state in allowed else list(allowed)
+    paths = {path for start in starts for path in _paths(start, dict(new), allowed)}
     return paths.pop() if len(paths) == 1 else ()
 
 
-def _paths(state: State, left: dict[str, int]) -> set[tuple[State, ...]]:
+def _paths(
+    state: State, left: dict[str, int], allowed: Mapping[State, tuple[str, ...]]
+) -> set[tuple[State, ...]]:
     if not any(left.values()):
         return {()}
     found = set()
-    for event in NEXT[state]:
+    for event in allowed[state]:
         if left.get(event, 0) > 0:
             then = EVENTS[event]
-            found |= {(then, *rest) for rest in _paths(then, left | {event: left[event] - 1})}
+            rest = _paths(then, left | {event: left[event] - 1}, allowed)
+            found |= {(then, *each) for each in rest}
     return found
