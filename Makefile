@@ -11,7 +11,7 @@ PYTHON  ?= $(shell for p in python3.14 python3.13 python3.12 python3 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root test-breakers test-cluster check format bench lock screenshot clean
+.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format bench lock screenshot clean
 
 help: ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
 	@$(BIN)/gameday demo
 
 test: $(STAMP) ## Everything that needs neither root nor extra servers
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not root and not chromium and not quiet and not targets and not cluster" $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not root and not chromium and not quiet and not targets and not whitebox and not cluster" $(ARGS)
 	@$(BIN)/python -m pytest -n 2 -m quiet $(ARGS)
 
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)
@@ -46,6 +46,13 @@ test-breakers: $(STAMP) ## Real services with real breakers, each exercised for 
 	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m targets $(ARGS) \
 	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m targets $(ARGS)
+
+# Builds with Maven, npm and Go what it reads, once a machine, under ~/.cache/gameday-tests.
+test-whitebox: $(STAMP) ## What breakers say about themselves: each kind of reader beside the real thing
+	@PATH="$$PATH:/usr/sbin:/usr/local/go/bin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy \
+	  node=nodejs npm=npm redis-server=redis-server caddy=caddy java=openjdk-17-jdk-headless mvn=maven
+	@$(BIN)/python -m pytest -m whitebox $(ARGS) \
+	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m whitebox $(ARGS)
 
 # CLUSTER=existing uses the cluster that KUBECONFIG names; CLUSTER=kwok one of thousands of pods that do not exist.
 CLUSTER ?= real

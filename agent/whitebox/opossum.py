@@ -117,7 +117,7 @@ def order(
     """Return the one order in which *new* events can have come in *state*; empty if there are several."""
     if sum(new.values()) > STEPS_MAX:
         return ()
-    starts = [state] if state in allowed else list(allowed)
+    starts = [state] if state is not None and state in allowed else list(allowed)
     paths = {path for start in starts for path in _paths(start, dict(new), allowed)}
     return paths.pop() if len(paths) == 1 else ()
 

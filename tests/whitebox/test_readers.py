@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agent.breakers.whitebox import Spell
 
-pytestmark = [pytest.mark.whitebox, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.whitebox, pytest.mark.timeout(600)]
 
 CLOSED, OPEN, HALF_OPEN = State.CLOSED, State.OPEN, State.HALF_OPEN
 SAME_MOMENT_S = 0.05
