@@ -21,8 +21,8 @@ LANE_MAX = 400
 CALLS_MAX, ARRIVALS_MAX = 20, 6
 PAD_S = 0.4
 """Before and after the calls in question, at least."""
-SPAN_MAX_S = 6.0
-"""Calls further apart than this are not shown in one cut-out: the first of them are."""
+SPAN_MIN_S, SPAN_MAX_S, SPAN_CALLS = 1.0, 6.0, 20.0
+"""Calls further apart than so many of the first of them take are not shown in one cut-out."""
 WORDS = {
     Outcome.OK: "ok",
     Outcome.STATUS: "status",
@@ -88,7 +88,8 @@ def span(finding: Finding, view: View) -> tuple[float, float] | None:
     if finding.calls:
         begun: Floats = view.calls.begun[list(finding.calls[:CALLS_MAX])]
         ended: Floats = view.calls.ended[list(finding.calls[:CALLS_MAX])]
-        near = begun <= float(begun.min()) + SPAN_MAX_S
+        apart = min(SPAN_MAX_S, max(SPAN_MIN_S, SPAN_CALLS * float(np.median((ended - begun)[:5]))))
+        near = begun <= float(begun.min()) + apart
         spans.append((float(begun.min()), float(ended[near].max())))
     return (min(each[0] for each in spans), max(each[1] for each in spans)) if spans else None
 

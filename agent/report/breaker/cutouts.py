@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.report.breaker import bands, words
 from agent.report.breaker.raster import head_rows, zero_of
+from agent.report.breaker.read import MOST_CALLS
 from agent.report.scales import Scale, width_px
 from agent.report.shapes import Row, Scene, Shape, path, rect, text
 from agent.report.words import seconds
@@ -28,7 +29,8 @@ def cut_out(answer: Answer, finding: Finding, width: float, started_at: float) -
     top = 4.0 + sum(row.height for row in rows) + 4
     rows.append(bands.lanes_row(finding.raster, time, top, TICK_PX, _moments(finding.calls)))
     top += rows[-1].height
-    named = calls_row(finding.calls, time, top)
+    since, until = finding.window
+    named = calls_row([call for call in finding.calls if since <= call.begun <= until], time, top)
     floor = top + named.height
     zero = zero_of(answer, started_at)
     axis = bands.axis_row(time, zero, floor, "seconds, as in the picture of the whole")
@@ -61,12 +63,17 @@ def calls_row(calls: Sequence[Call], time: Scale, top: float) -> Row:
         return Row(height=0.0)
     shapes: list[Shape] = [
         text(0, top + 11, "In question", "row-title"),
-        text(0, top + 25, f"{len(calls)} calls, one", "row-note"),
+        text(0, top + 25, f"{_so_many(len(calls))}, one", "row-note"),
         text(0, top + 38, "bar each", "row-note"),
     ]
     for place, call in enumerate(calls):
         shapes += _call(call, time, top + 4 + place * CALL_PX)
     return Row(height=max(46.0, len(calls) * CALL_PX + 12), shapes=shapes)
+
+
+def _so_many(n: int) -> str:
+    """Say that there may be more where as many are shown as are ever told."""
+    return f"the first {n}" if n >= MOST_CALLS else "1 call" if n == 1 else f"{n} calls"
 
 
 def _call(call: Call, time: Scale, y: float) -> list[Shape]:
@@ -79,7 +86,7 @@ def _call(call: Call, time: Scale, y: float) -> list[Shape]:
     dots = "".join(f"M{time(at):g} {y - 1:g}v7" for at in call.arrived if time.low <= at <= time.high)
     if dots:
         shapes.append(path(dots, "arrived"))
-    word = call.answer
+    word = call.answer if call.requests < 2 else f"{call.answer}, {words.requests(call.requests)}"
     if to_x + 5 + width_px(word, 9) < time.last:
         shapes.append(text(to_x + 4, y + 5.5, word, "asked-note"))
     return shapes
