@@ -57,14 +57,17 @@ def report(
         write(out, text) if out else typer.echo(text)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    kubernetes: Annotated[bool, typer.Option(help="The cluster and the rights in it instead.")] = False,
+) -> None:
     """Tell what this machine can do, and for what it cannot, why."""
     from dataclasses import asdict
 
-    from agent.doctor import examine
+    from agent import doctor, doctor_kubernetes
 
     with errors():
-        findings = examine(read_settings())
+        findings = (doctor_kubernetes if kubernetes else doctor).examine(read_settings())
         if as_json:
             print_json([asdict(finding) for finding in findings])
             return

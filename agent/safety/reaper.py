@@ -75,7 +75,11 @@ def _wait(pipes: Sequence[int], meanwhile: Callable[[], None]) -> str:
                 if not os.read(key.fd, 4096):
                     return ENDED if key.data == 0 else "its parent ended"
                 heard = time.monotonic()
+            busy_since = time.monotonic()
             meanwhile()
+            heard += (
+                time.monotonic() - busy_since
+            )  # nobody listened meanwhile: that was no silence of the run
     return f"no beat for {SILENCE_S:g} s"
 
 

@@ -104,6 +104,19 @@ def test_a_fault_ends_after_its_longest_duration_though_the_run_goes_on(
     assert _child_of(stage).is_running()
 
 
+def test_a_slow_undo_of_an_overdue_fault_is_no_silence_of_the_run(
+    stage: Stage, until: Callable[..., Any]
+) -> None:
+    """While the reaper undoes for longer than its patience with beats, it does not take the run for dead."""
+    path = stage.experiment(hold_s=25, max_duration_s=1.0, die_at="slow_heal")
+    stage.start("agent", "run", str(path), "--json")
+    until(stage.broken.exists)
+    child = _child_of(stage)
+    until(lambda: not stage.broken.exists() and stage.open_injections() == ())
+    assert child.is_running()
+    assert child.status() != psutil.STATUS_ZOMBIE
+
+
 def test_a_reaper_that_dies_is_replaced(stage: Stage, until: Callable[..., Any]) -> None:
     """The run is never left unguarded: the next death is healed as well."""
     stage.start("agent", "run", str(stage.experiment(hold_s=25)), "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from agent.model import Call, Fact
@@ -43,7 +44,9 @@ def break_file(*, path: str, die_at: str = "", max_duration_s: float = 60.0) -> 
 
 
 def mend(*, path: str, die_at: str) -> None:
-    """Undo."""
+    """Undo; slowly at the step ``slow_heal``."""
+    if die_at == "slow_heal":
+        time.sleep(3.0)
     die_if("before_heal", die_at, Path(path + ".died"))
     Path(path).unlink(missing_ok=True)
     die_if("during_heal", die_at, Path(path + ".died"))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import ssl
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Stage
 
@@ -80,10 +88,113 @@ class Scene:
         told = playing.told()
         return told if "error" in told else {**told, "end": playing.go_on()}
 
+    def through(self, config: dict[str, Any], name: str) -> dict[str, str]:
+        """Write *config* as a kubeconfig and return the environment that names it."""
+        path = self.stage.folder / f"{name}.kubeconfig"
+        path.write_text(json.dumps(config))
+        return {"KUBECONFIG": str(path)}
+
+    def account(self, name: str, rules: list[dict[str, Any]]) -> dict[str, str]:
+        """Make a service account with *rules* in this namespace and return the environment to be it."""
+        self.kubectl("create", "serviceaccount", name)
+        meta = {"name": name, "namespace": self.namespace}
+        group = "rbac.authorization.k8s.io"
+        subject = {"kind": "ServiceAccount", **meta}
+        binding = {
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [subject],
+            "metadata": meta,
+        }
+        self.cluster.apply(
+            {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+            {"apiVersion": f"{group}/v1", "kind": "RoleBinding", **binding},
+        )
+        config = json.loads(self.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": self.kubectl("create", "token", name).strip()}
+        return self.through(config, name)
+
     def answers(self, address: str) -> bool:
         """Whether a client inside the cluster gets an answer from *address*."""
         ask = rf"printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 {address} 8080 2>/dev/null; true"
         return "hello from" in self.kubectl("exec", "deployment/client", "--", "sh", "-c", ask)
+
+
+class Middleman:
+    """An HTTP server on loopback that hands everything on to the API server, except what it is told not to.
+
+    ``meddle`` gets method and path, and returns a status to answer with, ``"hang up"``, or None.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        config = json.loads(kubeconfig.read_text())
+        self.meddle: Callable[[str, str], int | str | None] = lambda _method, _path: None
+        self.seen: list[tuple[str, str]] = []
+        cluster = config["clusters"][0]["cluster"]
+        self._upstream = urlsplit(cluster["server"])
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        self._tls = ssl.create_default_context(cadata=authority)
+        middleman = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                middleman.answer(self)
+
+            do_GET = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815  # the names are the library's
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        cluster["server"] = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.config = config
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        """Begin to answer."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one request."""
+        self.seen.append((request.command, request.path))
+        verdict = self.meddle(request.command, request.path)
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        if verdict == "hang up":
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if isinstance(verdict, int):
+            status, said, kind = verdict, b'{"kind": "Status", "message": "meddled with"}', "application/json"
+        else:
+            status, said, kind = self._hand_on(request, body)
+        if verdict == "lose the answer":
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
+        request.send_response(status)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(said)))
+        request.end_headers()
+        request.wfile.write(said)
+
+    def _hand_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes, str]:
+        kept = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "connection")}
+        upstream = HTTPSConnection(
+            str(self._upstream.hostname), self._upstream.port, timeout=20, context=self._tls
+        )
+        with closing(upstream):
+            upstream.request(request.command, request.path, body=body or None, headers=kept)
+            answer = upstream.getresponse()
+            return answer.status, answer.read(), answer.headers.get("Content-Type", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +236,10 @@ def scene(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage) -
             "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=90s", within_s=95
         )
     return Scene(cluster=cluster, namespace=namespace, stage=stage, kubeconfig=cluster.kubeconfig)
+
+
+@pytest.fixture
+def middleman(scene: Scene) -> Iterator[Middleman]:
+    """A middleman before the API server, started."""
+    with Middleman(scene.kubeconfig) as middleman:
+        yield middleman
