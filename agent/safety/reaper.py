@@ -77,9 +77,7 @@ def _wait(pipes: Sequence[int], meanwhile: Callable[[], None]) -> str:
                 heard = time.monotonic()
             busy_since = time.monotonic()
             meanwhile()
-            heard += (
-                time.monotonic() - busy_since
-            )  # nobody listened meanwhile: that was no silence of the run
+            heard += time.monotonic() - busy_since  # nobody listened meanwhile: no silence of the run
     return f"no beat for {SILENCE_S:g} s"
 
 
