@@ -37,7 +37,7 @@ test: $(STAMP) ## Everything that needs neither root nor extra servers
 	@$(BIN)/python -m pytest -n 2 -m quiet $(ARGS)
 
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)
-	@sh tests/packages.sh nftables iproute2 iputils-ping chromium fonts-dejavu-core user-mode-linux kmod busybox-static
+	@sh tests/packages.sh nftables iproute2 iputils-ping prometheus chromium fonts-dejavu-core user-mode-linux kmod busybox-static
 	@[ "$$(id -u)" -ne 0 ] || mkdir -p /lib/modules # User-Mode Linux mounts its modules over this folder of the host
 	@$(BIN)/python -m pytest -m "root or chromium" $(ARGS)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.clients import kubernetes
 from agent.clients.pods import ALIVE, pods
 from agent.model import NoEvidence, UsageError
+from probes.cluster import asking, check_selector
 
 if TYPE_CHECKING:
     from agent.clients.pods import Pod
@@ -60,10 +60,6 @@ def _matching(namespace: str, selector: str, fields: str) -> list[Pod]:
         UsageError: The selector is empty.
         NoEvidence: The API server did not tell.
     """
-    if not selector.strip(" ,"):
-        raise UsageError('selector: say which pods, such as "app=gateway"')
-    try:
-        with kubernetes.connect() as api:
-            return list(pods(api, namespace, selector=selector, fields=fields))
-    except kubernetes.KubernetesError as error:
-        raise NoEvidence(str(error)) from error
+    check_selector(selector)
+    with asking() as api:
+        return list(pods(api, namespace, selector=selector, fields=fields))

@@ -107,6 +107,13 @@ class Api:
                 time.sleep(pause)
         return self._call("GET", path, query, None, timeout_s)
 
+    def raw(self, path: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return what *path* answers, whatever it is, asked once: for the API server's proxies."""
+        status, data = self._ask("GET", path, {}, None, timeout_s)
+        if not 200 <= status < 400:
+            _parsed(status, data, f"GET {path}")
+        return data
+
     def items(
         self,
         path: str,
@@ -143,6 +150,12 @@ class Api:
     def _call(
         self, method: str, path: str, query: Mapping[str, str | int], body: Object | None, timeout_s: float
     ) -> Object:
+        status, data = self._ask(method, path, query, body, timeout_s)
+        return _parsed(status, data, f"{method} {path}")
+
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str | int], body: Object | None, timeout_s: float
+    ) -> tuple[int, bytes]:
         import urllib3.exceptions  # noqa: PLC0415  # lazily, with kubernetes
 
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -156,10 +169,11 @@ class Api:
         )
         try:
             answer = self._client.call_api(*request, _request_timeout=timeout_s)
-            return _parsed(answer.status, answer.response.data, f"{method} {path}")
+            data: bytes = answer.response.data
         except (urllib3.exceptions.HTTPError, OSError) as error:
             says = f"{self.place.server} did not answer {method} {path}: {type(error).__name__}: {error}"
             raise KubernetesError(says) from error
+        return answer.status, data
 
     def exec(
         self,
@@ -268,8 +282,10 @@ def _parsed(status: int, data: bytes, what: str) -> Object:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
         body = {"message": data[:200].decode(errors="replace").strip()}
+    if not isinstance(body, dict):
+        body = {"message": str(body)[:200]}
     if 200 <= status < 300:
-        return dict(body)
+        return body
     message = body.get("message") or body.get("reason") or "no reason given"
     hint = "; is the token expired?" if status == 401 else ""
     raise KINDS.get(status, KubernetesError)(f"{what}: {status}: {message}{hint}", status=status, body=body)

@@ -24,6 +24,12 @@ class Right:
         return f"{group}{self.resource}{part} {self.verb}"
 
 
+def table() -> str:
+    """Return :data:`RIGHTS` as the Markdown table of docs/kubernetes.md."""
+    rows = [f"| `{name}` | {', '.join(right.rule for right in rights)} |" for name, rights in RIGHTS.items()]
+    return "\n".join(["| fault or probe | rights |", "|---|---|", *rows])
+
+
 def _get(*resources: str, group: str = "") -> tuple[Right, ...]:
     return tuple(Right(group=group, resource=resource, verb="get") for resource in resources)
 
@@ -42,5 +48,18 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
     "pods.kill": (*_CHOOSE, Right(resource="pods", subresource="eviction", verb="create")),
     "pods.kill by: delete": (*_CHOOSE, Right(resource="pods", verb="delete")),
     "probes.pods": _list("pods"),
+    "probes.deployments": _get("deployments", group="apps"),
+    "probes.services has_endpoints": (
+        *_get("services"),
+        *_list("endpointslices", group="discovery.k8s.io"),
+    ),
+    "probes.services responds": (
+        *_get("services"),
+        Right(resource="services", subresource="proxy", verb="get"),
+    ),
+    "probes.pdbs": _get("poddisruptionbudgets", group="policy"),
+    "probes.hpas": _get("horizontalpodautoscalers", group="autoscaling"),
+    "probes.events": _list("events"),
+    "probes.nodes": (Right(resource="nodes", verb="list", everywhere=True),),
 }
 """Fault or probe -> what it needs.  Owners of other kinds than a Deployment's need less."""

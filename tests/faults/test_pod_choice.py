@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from agent.clients.pods import Owned, Pod, pod_of
 from agent.clients.workloads import Workload, selector_text
 from agent.faults.kubernetes_guard import check_selector, forbidden
+from agent.faults.kubernetes_rights import table
 from agent.faults.pod_choice import Floor, Target, check_minimum, never, too_few, why_not
 from agent.faults.pod_kills import budget_of
 from agent.model import UsageError
@@ -176,3 +178,10 @@ def test_a_pod_that_was_only_just_accepted_can_be_read() -> None:
     meta = {"namespace": "shop", "name": "p", "uid": "u", "resourceVersion": "1"}
     pod = pod_of({"metadata": meta, "status": {"phase": "Pending"}})
     assert (pod.ready, pod.terminating, pod.owner, pod.restarts) == (False, False, None, 0)
+
+
+def test_the_table_of_rights_in_the_documentation_is_that_of_the_code() -> None:
+    """The page shows what the doctor asks for."""
+    page = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- rights -->\n")[2].partition("\n<!-- /rights -->")[0]
+    assert shown == table()
