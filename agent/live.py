@@ -43,6 +43,8 @@ PHASES = {
     "not_recovered": "NOT RECOVERED",
     "child_died": "its process died",
 }
+NOTHING_IN = {"after": "second look", "rollbacks": "making sure that nothing is left"}
+"""What some phases are called when every fault is out already."""
 LINE_EVERY_S = 1.0
 TRAFFIC_WINDOW_S = 2.0
 
@@ -78,7 +80,9 @@ class Progress:
             if event.kind == "started":
                 console.print(f"[bold]{escape(record.title)}[/]  [dim]{record.run}[/]")
             if event.kind != "rollbacks" or self._faults:
-                self._print(PHASES[event.kind] + (f": {escape(event.says)}" if event.says else ""))
+                still_in = any(each.open for each in self._faults.values())
+                phase = PHASES[event.kind] if still_in else NOTHING_IN.get(event.kind, PHASES[event.kind])
+                self._print(phase + (f": {escape(event.says)}" if event.says else ""))
         elif isinstance(event, Injection):
             self._follow(event)
         elif isinstance(event, Look):

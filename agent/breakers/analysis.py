@@ -44,6 +44,11 @@ class Stream:
     rows: Ints | None = None
 
     @property
+    def name(self) -> str:
+        """What it is called among others."""
+        return self.key or self.link
+
+    @property
     def answer(self) -> str:
         """One paragraph for people."""
         return plain_answer(self.view, self.properties)
@@ -94,15 +99,17 @@ def analyse(
     else:
         judged = _by_link(traffic, paths, faults)
         found = collateral(whole, {each.link: each.view for each in judged}, paths, faults)
-    across = shared(found)
+    across, isolation = shared(found), measured(found)
+    if isolation.status is Status.PASS and len(links) == 1:  # a machine for each key: together they are none
+        judged = by_key = _by_key(traffic, paths, faults, keys or {}, alone=True)
     if across and len(links) > 1:  # one machine: what each link sees of it is a part
         judged = [Stream(key="", link=" ".join(links), view=whole, properties=measure(whole), findings=())]
     return Answer(
         whole=whole,
         judged=tuple(judged),
-        streams=(*judged, *by_key),
+        streams=(*judged, *(each for each in by_key if not any(each is one for one in judged))),
         across=across,
-        isolation=measured(found) if len(links) > 1 or len(by_key) > 1 else None,
+        isolation=isolation if len(links) > 1 or len(by_key) > 1 else None,
         notes=notes(traffic, paths, whole, keys or {}),
     )
 
@@ -124,19 +131,28 @@ def _by_link(traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]) -> l
 
 
 def _by_key(
-    traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow], keys: Mapping[int, str]
+    traffic: Traffic,
+    paths: Paths,
+    faults: Sequence[FaultWindow],
+    keys: Mapping[int, str],
+    *,
+    alone: bool = False,
 ) -> list[Stream]:
-    """Return a stream for each of several keys over the whole recording."""
+    """Return a stream for each of several keys over the whole recording.
+
+    *alone* looks for bugs in each, and knows nothing of faults that hit other keys only.
+    """
     streams = []
     for number, name in keys.items() if len(keys) > 1 else ():
         rows = np.flatnonzero(traffic.calls.key == number)
         theirs = (traffic.owner >= 0) & np.isin(traffic.owner, rows)
-        seen = view(traffic.calls.where(rows), traffic.arrivals.where(theirs), faults)
-        links = [link for link in traffic.links if paths.shares.get(number, {}).get(link, 0.0) > NONE]
+        own = [each for each in faults if not alone or each.key in ("", name)]
+        seen = view(traffic.calls.where(rows), traffic.arrivals.where(theirs), own)
+        properties = measure(seen)
+        found = find(seen, properties) if alone else ()
+        link = " ".join(each for each in traffic.links if paths.shares.get(number, {}).get(each, 0.0) > NONE)
         streams.append(
-            Stream(
-                key=name, link=" ".join(links), view=seen, properties=measure(seen), findings=(), rows=rows
-            )
+            Stream(key=name, link=link, view=seen, properties=properties, findings=found, rows=rows)
         )
     return streams
 
@@ -150,7 +166,10 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
         "schema": SCHEMA,
         "answer": _told(answer),
         "notes": list(answer.notes),
-        "streams": [_stream_json(stream, wall_ahead_s) for stream in answer.streams],
+        "streams": [
+            _stream_json(stream, wall_ahead_s) | {"judged": any(stream is each for each in answer.judged)}
+            for stream in answer.streams
+        ],
         "properties": _combined(answer),
         "findings": _findings(answer, wall_ahead_s),
         "faults": [
@@ -176,7 +195,7 @@ def _told(answer: Answer) -> str:
     """Return the plain answer: of the one stream, or a sentence or two for each link."""
     said = [each.answer for each in answer.judged]
     if len(said) > 1:
-        said = [f"{each.link}: {text}" for each, text in zip(answer.judged, said, strict=True)]
+        said = [f"{each.name}: {text}" for each, text in zip(answer.judged, said, strict=True)]
     if answer.isolation is not None and answer.isolation.estimate is not None:
         said.append(f"Isolation: {answer.isolation.why}.")
     return " ".join(said)
@@ -189,7 +208,7 @@ def _combined(answer: Answer) -> dict[str, Any]:
         worst = max(answer.judged, key=lambda stream: WORSE.index(stream.properties[name].status))
         found[name] = asdict(worst.properties[name])
         if len(answer.judged) > 1:
-            found[name] |= {"link": worst.link}
+            found[name] |= {"link": worst.link, "key": worst.key}
     if answer.isolation is not None:
         found[NAME] = asdict(answer.isolation)
     return {name: each | {"limit": LIMITS.get(name)} for name, each in found.items()}
@@ -197,12 +216,13 @@ def _combined(answer: Answer) -> dict[str, Any]:
 
 def _findings(answer: Answer, wall_ahead_s: float) -> list[dict[str, Any]]:
     found = []
-    everywhere = (answer.whole, None, "", answer.across)
-    each_link = [(each.view, each.rows, each.link, each.findings) for each in answer.judged]
-    for seen, rows, link, findings in (everywhere, *each_link):
+    everywhere = (answer.whole, None, "", "", answer.across)
+    apart = [(each.view, each.rows, each.link, each.key, each.findings) for each in answer.judged]
+    for seen, rows, link, key, findings in (everywhere, *apart):
         moments = lanes(seen) if findings else {}
         for finding in findings:
-            shown = asdict(finding) | cut_out(finding, seen, moments, wall_ahead_s) | {"link": link}
+            shown = asdict(finding) | cut_out(finding, seen, moments, wall_ahead_s)
+            shown |= {"link": link, "key": key}
             del shown["span"]
             if rows is not None:
                 shown["calls"] = [int(rows[call]) for call in finding.calls]

@@ -64,22 +64,22 @@ def checked(wanted: dict[str, Any]) -> dict[str, Any]:
 def held(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return each expectation with its status: of the answer's one stream, or for each of several links."""
     found = []
-    for link, properties in judged(answer):
+    for where, properties in judged(answer):
         for each in check(wanted, properties):
             bounds = {name: bound for name in ("min", "max") if (bound := getattr(each, name)) is not None}
             one = {"property": each.property, "expected": bounds, "status": str(each.status), "why": each.why}
-            found.append(one | ({"link": link} if link else {}))
+            found.append(one | ({"of": where} if where else {}))
     return found
 
 
 def judged(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the properties that count, with the link they are of where there are several."""
+    """Return the properties that count, with the link or key they are of where there are several."""
     everything = answer["properties"]
-    streams = [each for each in answer["streams"] if not each["key"]]
+    streams = [each for each in answer["streams"] if each["judged"]]
     if len(streams) < 2:
         return [("", everything)]
     across = {name: each for name, each in everything.items() if name == isolation.NAME}
-    return [(each["link"], each["properties"] | across) for each in streams]
+    return [(each["key"] or each["link"], each["properties"] | across) for each in streams]
 
 
 def check(wanted: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> tuple[Expectation, ...]:
@@ -114,22 +114,25 @@ def complaints(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str
     """Return every failed expectation and every finding that is not tolerated, each in a few words."""
     failed = [_at(each, each["why"]) for each in held(wanted, answer) if each["status"] == Status.FAIL]
     ignored = tolerated(wanted)
-    return failed + [_at(each, each["title"]) for each in answer["findings"] if each["bug"] not in ignored]
+    several = len(judged(answer)) > 1
+    found = [each for each in answer["findings"] if each["bug"] not in ignored]
+    return failed + [_at(each, each["title"]) if several else each["title"] for each in found]
 
 
 def undecided(wanted: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
     """Return why no complaint is no praise yet."""
     found = []
-    for link, properties in judged(answer):
+    for where, properties in judged(answer):
         opening = properties["failures_to_open"]
         if opening["status"] == Status.INCONCLUSIVE:
-            found.append(_at({"link": link}, f"it was not seen to open: {opening['why']}"))
+            found.append(_at({"of": where}, f"it was not seen to open: {opening['why']}"))
     open_ones = [each for each in held(wanted, answer) if each["status"] == Status.INCONCLUSIVE]
     return found + [_at(each, each["why"]) for each in open_ones]
 
 
 def _at(where: Mapping[str, Any], says: str) -> str:
-    return f"{where['link']}: {says}" if where.get("link") else says
+    name = where.get("of") or where.get("key") or where.get("link")
+    return f"{name}: {says}" if name else says
 
 
 def _one(name: str, bounds: Any, properties: Mapping[str, Mapping[str, Any]]) -> Expectation:

@@ -219,13 +219,15 @@ def _print(answer: dict[str, Any]) -> None:
         table = Table("property", "estimate", "between", "n", "status", "seen", box=None)
         for name, each in answer["properties"].items():
             between = _between(each["low"], each["high"])
-            why = escape(f"{each['link']}: {each['why']}" if each.get("link") else each["why"])
+            of = each.get("key") or each.get("link")
+            why = escape(f"{of}: {each['why']}" if of else each["why"])
             table.add_row(name, _number(each["estimate"]), between, str(each["n"]), each["status"], why)
         console.print(table)
     for line in summary(answer.get("whitebox", ())):
         console.print(f"\n{escape(line)}")
     for each in answer["findings"]:
-        where = f" at {each['link']}" if each.get("link") and len(answer["streams"]) > 1 else ""
+        of = each["key"] or each["link"]
+        where = f" at {of}" if of and len(answer["streams"]) > 1 else ""
         console.print(
             f"\n[bold]{escape(each['title'])}[/] ({each['bug']}{escape(where)}): {escape(each['evidence'])}."
             f"\n  {escape(each['advice'])}"

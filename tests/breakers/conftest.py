@@ -15,7 +15,7 @@ import pytest
 from agent.proxy.client import ProxyClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from conftest import Stage
 
@@ -107,6 +107,63 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         folder = stage.home / "runs" / told["run"]
         answer = json.loads((folder / "breaker.json").read_text())
         return Exercised(answer, target.truth(), told, folder)
+
+    yield play
+    for each in reversed(started):
+        each.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What ``gameday breaker test`` said about several paths, and what the service's breakers did."""
+
+    code: int
+    answer: dict[str, Any]
+    truth: list[Any]
+    said: str
+
+    @property
+    def bugs(self) -> set[str]:
+        """The findings by name."""
+        return {each["bug"] for each in self.answer["findings"]}
+
+    @property
+    def isolation(self) -> dict[str, Any]:
+        """The property."""
+        found: dict[str, Any] = self.answer["properties"]["isolation"]
+        return found
+
+
+@pytest.fixture
+def over_links(stage: Stage) -> Callable[..., Tested]:
+    """Test a service that calls its dependency over several links of the command's own proxy."""
+    started: list[Any] = []
+
+    def play(links: Sequence[str], *, keys: Sequence[str] = (), faults: str, **options: Any) -> Tested:
+        dependency = starter.start("dependency", folder=stage.folder / "dependency")
+        started.append(dependency)
+        listens = [f"127.0.0.1:{starter.free_port()}" for _ in links]
+        if len(links) == 1:
+            options["dependency"] = listens[0]
+        elif keys:
+            options["shard"] = [f"{key}={listen}" for key, listen in zip(keys, listens, strict=True)]
+        else:
+            options["path"] = listens
+        target = starter.start(
+            "own",
+            options.pop("dependency", ""),
+            folder=stage.folder / "target",
+            **{"timeout_s": 0.5, "threshold": 5, "open_s": 1.0} | options,
+        )
+        started.append(target)
+        entry = f"{target.url}/call?key={'{key}' if keys else 'a'}"
+        command = ["breaker", "test", "--entry", entry, "--rate", "60", "--faults", faults, "--json"]
+        for name, listen in zip(links, listens, strict=True):
+            command += ["--link", f"{name}={listen}->{dependency.address}"]
+        for key in keys:
+            command += ["--key", key]
+        code, answer, said = stage.gameday(*command, timeout_s=150.0)
+        return Tested(code, answer, target.truth(), said)
 
     yield play
     for each in reversed(started):

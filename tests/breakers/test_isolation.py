@@ -194,6 +194,8 @@ def test_the_requests_of_one_key_fail_where_one_link_leads_all() -> None:
     apart = answer(each_key_its_own(), one_link, faults=faults)
     assert apart.isolation is not None
     assert (apart.isolation.status, apart.across) == (Status.PASS, ())
+    assert [each.key for each in apart.judged] == ["alpha", "beta"]
+    assert all(each.findings == () for each in apart.judged)
     shared = answer(one_for_all(), one_link, faults=faults)
     assert [each.bug for each in shared.across] == ["shared-over-keys"]
     assert [each.key for each in shared.streams] == ["", "alpha", "beta"]
@@ -274,9 +276,12 @@ def test_expectations_are_held_against_each_link() -> None:
     """A link that fails one is named."""
     slow = {"time_to_open_s": {"estimate": 3.0, "low": 2.9, "high": 3.1, "why": "", "status": "pass"}}
     fast = {"time_to_open_s": slow["time_to_open_s"] | {"estimate": 0.1, "low": 0.1, "high": 0.2}}
-    streams = [{"key": "", "link": "a", "properties": fast}, {"key": "", "link": "b", "properties": slow}]
+    streams = [
+        {"key": "", "link": name, "judged": True, "properties": each}
+        for name, each in (("a", fast), ("b", slow))
+    ]
     told = {"properties": slow, "streams": streams, "findings": []}
     found = held({"time_to_open_s": {"max": 2}}, told)
-    assert [(each["link"], each["status"]) for each in found] == [("a", "pass"), ("b", "fail")]
+    assert [(each["of"], each["status"]) for each in found] == [("a", "pass"), ("b", "fail")]
     assert found[0]["expected"] == {"max": 2}
     assert complaints({"time_to_open_s": {"max": 2}}, told) == [f"b: {found[1]['why']}"]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from agent.breakers import isolation
 from agent.breakers.bugs.detector import Bug, Evidence
-from agent.breakers.isolation import COLLATERAL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +31,7 @@ def across(found: Sequence[Collateral]) -> dict[Bug, Evidence]:
     """Return what the paths' *found* collateral shows."""
     shown: dict[Bug, Evidence] = {}
     for each in sorted(found, key=lambda each: each.low):
-        if each.low > COLLATERAL_LIMIT:
+        if each.low > each.limit:
             bug = SHARED_STATE if each.spread else SHARED_OVER_KEYS
             shown[bug] = Evidence(says=isolation.said(each), calls=each.calls, span=each.span)
     return shown
