@@ -112,8 +112,8 @@ def of_link(
     )
     spans = calm_and_own(faults, link)
     chosen &= _within(calls.begun, spans)
-    known = traffic.owner >= 0
-    theirs = here & np.where(known, chosen[np.maximum(traffic.owner, 0)], _within(traffic.arrivals.at, spans))
+    stranger = (traffic.owner < 0) & _within(traffic.arrivals.at, spans)
+    theirs = here & (np.isin(traffic.owner, np.flatnonzero(chosen)) | stranger)
     return calls.where(chosen), traffic.arrivals.where(theirs), np.flatnonzero(chosen)
 
 

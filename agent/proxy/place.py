@@ -103,7 +103,8 @@ def _proxy_of_its_own(settings: Settings, places: Sequence[Place]) -> Iterator[N
         yield
     finally:
         os.close(ours)
-        process.communicate()
+        if process.returncode is None:
+            process.communicate()
 
 
 def _is_up(settings: Settings) -> bool:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from agent.breakers.estimate import Property
     from agent.breakers.view import View
 
+TRIAL_S = 0.05
+
 
 @detector(
     "half-open-stampede",
@@ -51,7 +53,8 @@ def half_open_stampede(view: View, properties: Mapping[str, Property]) -> Eviden
 )
 def half_open_waiters(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Makes others wait for the trial instead of rejecting them."""
-    seen = trials.held(view)
+    # Whoever came within a shorter trial may have waited for nothing but the processor.
+    seen = [each for each in trials.held(view) if each.ended - each.began >= TRIAL_S]
     waited = sum(each.waited for each in seen)
     if serialises_calls(view, properties) or rejections_wait(view, properties):
         return None  # either explains it
