@@ -132,7 +132,10 @@ class Agent:
         samples = folder / "traffic.samples"
         traffic = bins(samples, TRAFFIC_BIN_S) if samples.exists() else ()
         secrets = experiment.secret_values(self.environ)
-        return _blacked_out(record.with_(traffic=traffic, breaker=_breaker(folder)), secrets)
+        return _blacked_out(
+            record.with_(traffic=traffic, breaker=_left(folder, "breaker"), storm=_left(folder, "storm")),
+            secrets,
+        )
 
 
 def open_agent(settings: Settings) -> Agent:
@@ -146,9 +149,9 @@ def open_agent(settings: Settings) -> Agent:
     return Agent(settings=settings, store=store, environ=_with_sandbox(settings))
 
 
-def _breaker(folder: Path) -> dict[str, Any] | None:
-    """Return what an exercise of a breaker left in the run's folder."""
-    path = folder / "breaker.json"
+def _left(folder: Path, what: str) -> dict[str, Any] | None:
+    """Return what an exercise of a breaker, or a storm, left in the run's folder."""
+    path = folder / f"{what}.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -262,8 +262,8 @@ class RunRecord:
 
     ``definition`` is the experiment as it was run, with secrets redacted.  ``looks`` are the
     watch's; ``activities`` are Chaos Toolkit's.  ``breaker`` is what an exercise of one found out
-    (docs/breakers.md).  ``window`` (in ``watch``) and the other allowances
-    stand in ``definition["extensions"]``.
+    (docs/breakers.md), ``storm`` what became of a short trouble under load (docs/storms.md).
+    ``window`` (in ``watch``) and the other allowances stand in ``definition["extensions"]``.
     """
 
     run: str
@@ -283,6 +283,7 @@ class RunRecord:
     traffic: tuple[TrafficBin, ...] = ()
     definition: Mapping[str, Any] = field(default_factory=dict)
     breaker: dict[str, Any] | None = None
+    storm: dict[str, Any] | None = None
     host: str = ""
     agent_version: str = ""
     report: str | None = None

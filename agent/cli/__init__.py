@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from agent.cli import breaking, looking, mending, playing, serving
+from agent.cli import breaking, looking, mending, playing, serving, storming
 
 app = typer.Typer(
     name="gameday",
@@ -43,6 +43,11 @@ breaker.command(
     epilog="Example: gameday breaker test --entry http://127.0.0.1:8080/ "
     "--listen 127.0.0.1:9001 --upstream 127.0.0.1:9000",
 )(breaking.breaker_test)
+breaker.command(
+    name="storm",
+    epilog="Example: gameday breaker storm --entry http://127.0.0.1:8080/ --rate 100 "
+    "--listen 127.0.0.1:9001 --upstream 127.0.0.1:9000",
+)(storming.storm)
 app.add_typer(sandbox, name="sandbox")
 for command, example in (
     (serving.up, "sandbox up --detach"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.shared import AsJson, errors, open_home, play, print_json, tell
+from agent.cli.shared import AsJson, errors, keep, open_home, play, print_json, tell
 from agent.model import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def breaker_test(
             answer = _answer(folder, record.reason)
             answer |= {"verdict": record.verdict, "reason": record.reason, "run": record.summary()}
             if out is not None:
-                _take(folder, out)
+                keep(folder, out, TAKEN)
             if as_json:
                 print_json(answer)
             else:
@@ -191,18 +191,6 @@ def _answer(folder: Path, reason: str) -> dict[str, Any]:
         }
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
-
-
-def _take(folder: Path, out: Path) -> None:
-    import shutil
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in TAKEN:
-            if (folder / name).exists():
-                shutil.copy2(folder / name, out / name)
-    except OSError as error:
-        raise UsageError(f"--out: {out} cannot be written: {error.strerror}") from error
 
 
 def _print(answer: dict[str, Any]) -> None:

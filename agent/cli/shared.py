@@ -137,6 +137,19 @@ def write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def keep(folder: Path, out: Path, names: Sequence[str]) -> None:
+    """Copy the files *names* of a run's *folder*, as far as they are there, to where ``--out`` says."""
+    import shutil
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if (folder / name).exists():
+                shutil.copy2(folder / name, out / name)
+    except OSError as error:
+        raise UsageError(f"--out: {out} cannot be written: {error.strerror}") from error
+
+
 def print_json(value: Any) -> None:
     """Print *value* as the one thing on stdout."""
     typer.echo(json.dumps(value))

@@ -10,6 +10,7 @@ from agent.report import doses, tables
 from agent.report.breaker.page import part
 from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
+from agent.report.storm import storm_part
 from agent.report.timeline import timeline
 from agent.report.words import brief, cut, listing, milliseconds, percent, pretty, printable, seconds, utc
 
@@ -40,6 +41,7 @@ def html(record: RunRecord) -> str:
         wide=timeline(record, WIDE_PX),
         narrow=timeline(record, NARROW_PX),
         breaker=part(record.breaker, record.started_at),
+        storm=storm_part(record.storm),
         injections=doses.injection_rows(record),
         probes=tables.probe_rows(record),
         activities=tables.activity_rows(record),

@@ -79,6 +79,12 @@ class Exercised:
 
 
 @pytest.fixture
+def targets() -> Any:
+    """What starts the targets."""
+    return starter
+
+
+@pytest.fixture
 def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised]:
     """Start a dependency, a link and a target, exercise its breaker, and return what came of it."""
     started: list[Any] = []

@@ -72,6 +72,7 @@ class Layers:
     client: httpx.AsyncClient
     timeout_s: float
     choose: Callable[[str], Guard]
+    retries: int = RETRIES
     _checker: asyncio.Task[None] | None = None
     _inside: int = 0
 
@@ -117,10 +118,10 @@ class Layers:
         return ask
 
     def retried(self, inner: Ask, *, also: tuple[type[Exception], ...] = (), pause_s: float = 0.0) -> Ask:
-        """Ask again after a failure, or after what is in *also*; twice at most, after a growing pause."""
+        """Ask again after a failure, or after what is in *also*; a few times, after a growing pause."""
 
         async def ask(question: Question) -> Reply:
-            for attempt in range(RETRIES):
+            for attempt in range(self.retries):
                 with suppress(Failed, *also):
                     return await inner(question)
                 await asyncio.sleep(pause_s * 2**attempt)

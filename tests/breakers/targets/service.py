@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+ORDERS: dict[str, Callable[[Layers], Ask]] = {
+    "plain": lambda on: on.timely(on.checked(on.ask)),
+    "retries": lambda on: on.retried(on.timely(on.checked(on.ask))),
+    "breaker": lambda on: on.guarded(on.timely(on.checked(on.ask))),
+    "breaker-around-retries": lambda on: on.guarded(on.retried(on.timely(on.checked(on.ask)))),
+    "retries-around-breaker": lambda on: on.retried(on.guarded(on.timely(on.checked(on.ask)))),
+}
+"""How breaker and retries are put around the call, the outermost first."""
 RULES = ("threshold", "open_s", "budget", "successes", "half_open")
 PASSED_ON = ("x-request-id", "traceparent")
 LIMITS = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
@@ -108,7 +116,14 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
     def asking(dependency: str, choose: Choose) -> Ask:
         client = httpx.AsyncClient(base_url=f"http://{dependency}", limits=LIMITS, timeout=None)  # noqa: S113  # a layer has it
         clients.push_async_callback(client.aclose)
-        layers = Layers(client=client, timeout_s=options.timeout_s * bug.timeout_factor, choose=choose)
+        layers = Layers(
+            client=client,
+            timeout_s=options.timeout_s * bug.timeout_factor,
+            choose=choose,
+            retries=options.retries,
+        )
+        if options.order:
+            return ORDERS[options.order](layers)
         if options.breaker == "none":
             return layers.timely(layers.checked(layers.ask))
         return bug.layers(layers)

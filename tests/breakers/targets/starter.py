@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 
 OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "dependency": ("dependency.py", {}),
+    "queueing": ("queueing.py", {}),
     "own": ("service.py", {"breaker": "own"}),
     "circuitbreaker": ("service.py", {"breaker": "circuitbreaker"}),
     "none": ("service.py", {"breaker": "none"}),

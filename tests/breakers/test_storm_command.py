@@ -1,0 +1,167 @@
+"""``gameday breaker storm`` as a user plays it, where it goes right, where it cannot, and where it dies."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.proxy.client import ProxyClient
+from agent.traffic import offers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Stage
+
+
+class _Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer everything with an empty 200."""
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    """A dependency that is well."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def proxy(stage: Stage, until: Callable[..., Any], upstream: str) -> ProxyClient:
+    """A fault proxy with one link to the dependency."""
+    stage.start("agent.proxy", "--home", str(stage.home), "--link", f"dependency=127.0.0.1:0->{upstream}")
+    state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
+    return ProxyClient(api=state["api"], token=state["token"])
+
+
+def _state(stage: Stage) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
+    return state
+
+
+def _storm(entry: str, *more: str) -> tuple[str, ...]:
+    common = ("--rate", "60", "--timeout-s", "1", "--baseline-s", "3", "--trigger-s", "2")
+    return ("breaker", "storm", "--entry", entry, *common, *more)
+
+
+def test_a_path_with_nothing_that_stays_recovers(stage: Stage, proxy: ProxyClient) -> None:
+    """The client calls the link itself; the goodput is back with the end of the errors."""
+    out = stage.folder / "out"
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    code, told, errors = stage.gameday(*_storm(entry, "--trigger", "error", "--out", str(out), "--json"))
+    assert (code, told["outcome"]) == (0, "recovered"), (told, errors)
+    assert [phase["name"] for phase in told["levels"][0]["phases"]] == ["baseline", "trigger", "watch"]
+    assert "A short trouble under load" in (out / "report.html").read_text()
+    assert json.loads((out / "storm.json").read_text())["schema"] == "gameday/storm/1"
+    assert json.loads((out / "record.json").read_text())["storm"]["outcome"] == "recovered"
+    assert proxy.links()[0]["toxics"] == []
+
+
+def test_a_trigger_that_nobody_notices_is_no_pass(stage: Stage, proxy: ProxyClient) -> None:
+    """20 ms are within everybody's patience: nothing was shown."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    code, told, errors = stage.gameday(*_storm(entry, "--latency-ms", "20", "--json"))
+    assert (code, told["verdict"], told["outcome"]) == (3, "INCONCLUSIVE", "inconclusive"), (told, errors)
+    assert "did no harm" in told["answer"]
+
+
+def test_a_sweep_offers_no_more_than_it_may_and_ends_with_a_bracket(stage: Stage, proxy: ProxyClient) -> None:
+    """A path that nothing overloads survives the highest load given; each raised load was a fault."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    asked = _storm(entry, "--sweep", "40:90", "--trigger", "error", "--watch-s", "8", "--json")
+    code, told, errors = stage.gameday(*asked, timeout_s=100)
+    assert code == 0, (told, errors)
+    assert told["hysteresis"]["survives_rps"] == 90
+    assert told["hysteresis"]["fails_rps"] is None
+    faults = [each["fault"] for each in told["run"]["injections"]]
+    assert sorted(set(faults)) == ["links.fail_requests", "traffic.surge"]
+    folder = stage.home / "runs" / told["run"]["run"]
+    assert max(each.rate_rps for each in offers.read(folder)) == 90
+
+
+def test_a_link_that_nobody_uses_is_said(stage: Stage, proxy: ProxyClient, upstream: str) -> None:
+    """The service bypasses it: nothing can be told, and nothing was broken."""
+    assert proxy.links()
+    code, told, errors = stage.gameday(*_storm(f"http://{upstream}/", "--json"))
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE"), errors
+    assert "the service bypasses it" in told["reason"]
+    assert told["run"]["injections"] == []
+
+
+def test_an_entry_that_is_down_trips_by_itself(stage: Stage, proxy: ProxyClient) -> None:
+    """It is not touched, and never called well."""
+    assert proxy.links()
+    code, told, _ = stage.gameday(*_storm("http://127.0.0.1:1/", "--json"))
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE")
+    assert told["run"]["injections"] == []
+
+
+@pytest.mark.parametrize("trigger", ["hang", "surge"])
+def test_when_everything_but_the_proxy_is_killed_nothing_stays(
+    stage: Stage, proxy: ProxyClient, trigger: str, until: Callable[..., Any]
+) -> None:
+    """A storm that dies in its trigger leaves neither a broken link nor a raised load."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    stage.start("agent", *_storm(entry, "--trigger", trigger, "--rate-max", "180", "--trigger-s", "30"))
+    until(lambda: [each for each in stage.open_injections() if each.landed], within_s=40)
+    carrier = next(each.pid for each in stage.processes() if "agent.proxy" in each.cmdline())
+    stage.kill_all(but=(carrier,))
+    until(lambda: not proxy.links()[0]["toxics"])
+    assert [each for each in stage.processes() if each.pid != carrier] == []
+    code, _, errors = stage.gameday("heal")
+    assert code == 0, errors
+    assert stage.open_injections() == ()
+
+
+def test_an_interrupt_in_the_trigger_heals_first(
+    stage: Stage, proxy: ProxyClient, until: Callable[..., Any]
+) -> None:
+    """Ctrl-C: the link is well again, and the run says that it was interrupted."""
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    run = stage.start("agent", *_storm(entry, "--trigger", "refuse", "--trigger-s", "30", "--json"))
+    until(lambda: [each for each in stage.open_injections() if each.landed], within_s=40)
+    run.send_signal(signal.SIGINT)
+    out, errors = run.communicate(timeout=60)
+    told = json.loads(out)
+    assert told["verdict"] in {"INCONCLUSIVE", "DEVIATED"}, errors
+    assert told["answer"].startswith("No answer: ")
+    assert proxy.links()[0]["toxics"] == []
+    assert stage.open_injections() == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--trigger", "flood"), "there are latency, error"),
+        (("--trigger", "surge"), "--rate-max"),
+        (("--trigger", "surge", "--sweep", "10:20"), "its trigger is one on the link"),
+        (("--sweep", "20:10"), "--sweep is LOW:HIGH"),
+        (("--sweep", "20"), "--sweep is LOW:HIGH"),
+        (("--listen", "127.0.0.1:1"), "--listen and --upstream together"),
+        (("--trigger-s", "0"), "trigger_s is above 0"),
+        (("--good-share", "1.5"), "good_share"),
+    ],
+)
+def test_misuse_is_a_sentence(stage: Stage, arguments: tuple[str, ...], says: str) -> None:
+    """Exit code 2, before anything is started."""
+    code, _, errors = stage.gameday("breaker", "storm", "--entry", "http://127.0.0.1:1/", *arguments)
+    assert code == 2
+    assert says in errors
+    assert "Traceback" not in errors
