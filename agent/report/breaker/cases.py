@@ -41,7 +41,10 @@ def breaker_cases(
             held=held,
         )
     for each in answer.expectations:
-        yield _case(f"{classname}.expectations", each.property, _of_expectation(each, answer), held=held)
+        of = f" of {each.of}" if each.of else ""
+        yield _case(
+            f"{classname}.expectations", f"{each.property}{of}", _of_expectation(each, answer), held=held
+        )
     for each_ in answer.properties:
         yield _case(f"{classname}.properties", each_.name, _of_property(each_), held=held)
 

@@ -181,7 +181,7 @@ def expectation_rows(answer: Answer) -> tuple[ExpectationRow, ...]:
         found = known.get(each.property)
         rows.append(
             ExpectationRow(
-                name=words.title(each.property),
+                name=words.title(each.property) + (f" of {each.of}" if each.of else ""),
                 expected=words.expected(each, found.unit if found else ""),
                 measured=words.measured(found) if found else "not measured",
                 sign=sign(each.status),

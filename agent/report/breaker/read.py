@@ -125,6 +125,7 @@ class Expectation:
     expected: str
     status: str
     why: str
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +312,7 @@ def _expectation(data: Mapping[str, Any]) -> Expectation:
         expected=text(wanted, 120),
         status=text(data.get("status"), 20) or "inconclusive",
         why=text(data.get("why"), 400),
+        of=text(data.get("of"), 120),
     )
 
 
