@@ -1,6 +1,6 @@
-"""Breakers of every kind whose truth is known: what the inference is measured on.
+"""Services whose truth is known: what the inference is measured on.
 
-A discrete-event simulation of one service with one breaker (or one a replica) before one dependency.
+A discrete-event simulation of one service with one machine (or one a replica) before one dependency.
 Nothing of the inference is used here.
 """
 
@@ -10,44 +10,35 @@ import heapq
 import itertools
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.breakers.simulated import Breaker, Design, Ended, machine_of
 from agent.breakers.streams import Arrivals, Calls, FaultWindow, Outcome, columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["Design", "Truth", "World", "simulate"]
+
 NETWORK_S = 0.0005
 """From the service to the dependency's link, one way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
-    """How the simulated breaker is built.  Times are seconds.
-
-    ``trip`` is ``consecutive`` (``threshold`` failures in a row), ``count`` (a share ``ratio`` of the last
-    ``window`` calls, of at least ``threshold``) or ``time`` (the same over the last ``window`` seconds).
-    ``half_open`` is what becomes of others while ``budget`` trials are in flight: ``reject``, ``queue`` or
-    ``admit``; ``successes`` good trials close it.  ``late`` is what an outcome does that was admitted in
-    an earlier state: ``ignored`` or ``counted``.
-    """
-
-    trip: str = "consecutive"
-    threshold: int = 5
-    ratio: float = 0.5
-    window: float = 20.0
-    open_s: float = 3.0
-    half_open: str = "reject"
-    budget: int = 1
-    successes: int = 1
-    late: str = "ignored"
-    replicas: int = 1
+REJECT_S = 0.0005
+"""What a rejection takes at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What is around the breaker: load, latency, the service's patience, caching, and the fault."""
+    """What is around the machine: load, latency, the service's patience, caching, and the faults.
+
+    A fault is ``error`` (a 500 at once), ``hang`` or ``slow`` (a success after ``slow_s``).  ``later``
+    are more of them after the first.  ``strangers_rps`` is another client of the dependency,
+    ``checks_every_s`` how often its health is checked over the link (0: never), ``retries`` how often the
+    service tries again, inside the machine, after a failure, each time with the chance ``retry_share``.
+    ``routing`` is how calls come to replicas: ``random`` or ``in turn``; ``one_peer`` is whether all
+    replicas come from one address.  A rejection takes ``reject_s`` on the average (exponential, and at
+    least half a millisecond), and ``degraded_share`` of them get an answer marked as degraded.
+    """
 
     rate_rps: float = 30.0
     duration_s: float = 40.0
@@ -58,8 +49,24 @@ class World:
     fault: str = "error"
     fault_began: float = 12.0
     fault_ended: float = 24.0
+    slow_s: float = 0.4
+    later: tuple[FaultWindow, ...] = ()
     passes_ids_on: bool = True
+    strangers_rps: float = 0.0
+    checks_every_s: float = 0.0
+    retries: int = 0
+    retry_share: float = 1.0
+    reject_s: float = 0.0
+    degraded_share: float = 0.0
+    routing: str = "random"
+    one_peer: bool = False
     seed: int = 0
+
+    @property
+    def faults(self) -> tuple[FaultWindow, ...]:
+        """All faults in order."""
+        first = FaultWindow(kind=self.fault, began=self.fault_began, ended=self.fault_ended)
+        return (first, *self.later)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +75,13 @@ class Truth:
 
     calls: Calls
     arrivals: Arrivals
-    fault: FaultWindow
+    faults: tuple[FaultWindow, ...]
     transitions: tuple[tuple[tuple[float, str, str], ...], ...]
+
+    @property
+    def fault(self) -> FaultWindow:
+        """The first fault."""
+        return self.faults[0]
 
     def sequence(self, replica: int = 0) -> tuple[str, ...]:
         """The states that *replica* went through."""
@@ -82,82 +94,20 @@ def simulate(design: Design, world: World) -> Truth:
 
 
 @dataclass(slots=True)
-class _Breaker:
-    """A state machine that says True (go), False (rejected) or None (wait)."""
-
-    design: Design
-    state: str = "closed"
-    failures: int = 0
-    recent: deque[tuple[float, bool]] = field(default_factory=deque)
-    opened_at: float = 0.0
+class _Call:
+    number: int
+    begun: float
+    replica: int
+    attempts_left: int
     generation: int = 0
-    in_trial: int = 0
-    good_trials: int = 0
-    log: list[tuple[float, str, str]] = field(default_factory=list)
-
-    def admits(self, now: float) -> bool | None:
-        if self.state == "open" and now - self.opened_at >= self.design.open_s:
-            self._go("half_open", now)
-        if self.state == "open":
-            return False
-        if self.state == "half_open":
-            if self.design.half_open == "admit" or self.in_trial < self.design.budget:
-                self.in_trial += 1
-                return True
-            return None if self.design.half_open == "queue" else False
-        return True
-
-    def finished(self, now: float, *, good: bool, generation: int) -> None:
-        if generation != self.generation and self.design.late == "ignored":
-            return
-        if self.state == "half_open":
-            self.in_trial = max(0, self.in_trial - 1)
-            if not good:
-                self._go("open", now)
-            else:
-                self.good_trials += 1
-                if self.good_trials >= self.design.successes:
-                    self._go("closed", now)
-        elif self.state == "closed":
-            self._count(now, good=good)
-        elif good:
-            self._go("closed", now)  # a late success: only where late outcomes are counted
-        else:
-            self.opened_at = now
-
-    def _count(self, now: float, *, good: bool) -> None:
-        if self.design.trip == "consecutive":
-            self.failures = 0 if good else self.failures + 1
-            if self.failures >= self.design.threshold:
-                self._go("open", now)
-            return
-        self.recent.append((now, good))
-        if self.design.trip == "count":
-            while len(self.recent) > self.design.window:
-                self.recent.popleft()
-        else:
-            while self.recent and self.recent[0][0] < now - self.design.window:
-                self.recent.popleft()
-        failed = sum(not each for _, each in self.recent)
-        if len(self.recent) >= self.design.threshold and failed >= self.design.ratio * len(self.recent):
-            self._go("open", now)
-
-    def _go(self, to: str, now: float) -> None:
-        self.log.append((now, self.state, to))
-        self.state = to
-        self.generation += 1
-        self.failures = self.in_trial = self.good_trials = 0
-        self.recent.clear()
-        if to == "open":
-            self.opened_at = now
 
 
 class _Simulation:
     def __init__(self, design: Design, world: World) -> None:
-        self._world = world
+        self._world, self._design = world, design
         self._dice = random.Random(world.seed)
-        self._breakers = [_Breaker(design) for _ in range(design.replicas)]
-        self._waiting: list[deque[tuple[int, float]]] = [deque() for _ in range(design.replicas)]
+        self._machines = [machine_of(design, self._dice, world.rate_rps) for _ in range(design.replicas)]
+        self._waiting: list[deque[_Call]] = [deque() for _ in range(design.replicas)]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._calls: dict[str, list[float]] = {
@@ -168,27 +118,42 @@ class _Simulation:
         }
 
     def play(self) -> Truth:
-        now, world = 0.0, self._world
-        for number in itertools.count(1):
-            now += self._dice.expovariate(world.rate_rps)
-            if now > world.duration_s:
-                break
-            self._at(now, self._arrive(number))
+        world = self._world
+        for number, at in enumerate(self._moments(world.rate_rps), 1):
+            self._at(at, self._arrive(number))
+        for at in self._moments(world.strangers_rps):
+            self._note_arrival(99, 0, at, at + world.latency_s, 200)
+        for period in {world.checks_every_s, self._design.closes_by_check} - {0.0}:
+            for turn in range(int(world.duration_s / period)):
+                self._at((turn + 0.37) * period, self._check)
         while self._events:
             at, _, happen = heapq.heappop(self._events)
             happen(at)
         calls, arrivals = columns(Calls, self._calls), columns(Arrivals, self._arrivals)
         assert isinstance(calls, Calls)
         assert isinstance(arrivals, Arrivals)
-        return Truth(
-            calls=calls,
-            arrivals=arrivals,
-            fault=FaultWindow(kind=world.fault, began=world.fault_began, ended=world.fault_ended),
-            transitions=tuple(tuple(breaker.log) for breaker in self._breakers),
-        )
+        logs = tuple(tuple(machine.log) for machine in self._machines)
+        return Truth(calls=calls, arrivals=arrivals, faults=world.faults, transitions=logs)
+
+    def _moments(self, rate_rps: float) -> list[float]:
+        now, found = 0.0, []
+        while rate_rps and (now := now + self._dice.expovariate(rate_rps)) <= self._world.duration_s:
+            found.append(now)
+        return found
 
     def _at(self, when: float, happen: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), happen))
+
+    def _fault(self, now: float) -> str:
+        return next((each.kind for each in self._world.faults if each.began <= now < each.ended), "")
+
+    def _check(self, now: float) -> None:
+        """Ask the dependency for its health over the link; checks that fail or time out are not well."""
+        well = self._fault(now) not in ("error", "hang")
+        self._note_arrival(0, 0, now, now + 0.001, 200 if well else 500)
+        for machine in self._machines:
+            if self._design.closes_by_check and isinstance(machine, Breaker):
+                machine.checked(now + 0.0015, well=well)
 
     def _arrive(self, number: int) -> Callable[[float], None]:
         def arrive(now: float) -> None:
@@ -196,53 +161,87 @@ class _Simulation:
                 looks = (Outcome.STATUS, 503) if self._world.aside_looks_rejected else (Outcome.OK, 200)
                 self._answer(number, now, now + 0.001, *looks)
                 return
-            self._decide(self._dice.randrange(len(self._breakers)), number, now, now)
+            replicas = self._design.replicas
+            in_turn = self._world.routing == "in turn"
+            replica = number % replicas if in_turn else self._dice.randrange(replicas)
+            self._decide(_Call(number, now, replica, self._world.retries), now)
 
         return arrive
 
-    def _decide(self, replica: int, number: int, begun: float, now: float) -> None:
-        breaker = self._breakers[replica]
-        admitted = breaker.admits(now)
+    def _decide(self, call: _Call, now: float) -> None:
+        if self._design.kind == "ejection":
+            self._balance(call, now)
+            return
+        machine = self._machines[call.replica]
+        admitted = machine.admits(now)
         if admitted is None:
-            self._waiting[replica].append((number, begun))
+            self._waiting[call.replica].append(call)
         elif admitted:
-            self._forward(replica, number, begun, now)
+            call.generation = machine.generation
+            self._forward(call, now)
         else:
-            self._answer(number, begun, now + 0.0005, Outcome.STATUS, 503)
+            self._reject(call, now)
 
-    def _forward(self, replica: int, number: int, begun: float, now: float) -> None:
-        world, breaker = self._world, self._breakers[replica]
-        generation = breaker.generation
+    def _reject(self, call: _Call, now: float) -> None:
+        took = REJECT_S + (self._dice.expovariate(1 / self._world.reject_s) if self._world.reject_s else 0.0)
+        if self._world.degraded_share and self._dice.random() < self._world.degraded_share:
+            self._answer(call.number, call.begun, now + took, Outcome.OK, 200, degraded=True)
+        else:
+            self._answer(call.number, call.begun, now + took, Outcome.STATUS, 503)
+
+    def _balance(self, call: _Call, now: float) -> None:
+        """Send a call to one of several hosts; only the first one is behind the link."""
+        machine = self._machines[call.replica]
+        wanted = self._dice.randrange(self._design.hosts) == 0
+        if wanted and machine.admits(now):
+            if isinstance(machine, Breaker) and machine.state == "half_open":
+                machine.checked(now, well=True)
+            call.generation = machine.generation
+            self._forward(call, now)
+        else:
+            took = self._dice.expovariate(1 / self._world.latency_s)
+            self._answer(call.number, call.begun, now + took, Outcome.OK, 200)
+
+    def _forward(self, call: _Call, now: float) -> None:
+        world, machine = self._world, self._machines[call.replica]
         arrived = now + NETWORK_S
-        broken = world.fault_began <= arrived < world.fault_ended
-        latency = self._dice.expovariate(1 / world.latency_s)
-        status = 200
-        if broken and world.fault == "error":
+        latency, status = self._dice.expovariate(1 / world.latency_s), 200
+        fault = self._fault(arrived)
+        if fault == "error":
             latency, status = 0.001, 500
-        elif broken and world.fault == "hang":
-            latency = max(latency, world.fault_ended - arrived)
+        elif fault == "slow":
+            latency += world.slow_s
+        elif fault == "hang":
+            latency = max(latency, world.timeout_s + 1.0)
         took = min(latency, world.timeout_s)
         good = latency < world.timeout_s and status == 200
-        done = arrived + took + NETWORK_S
         answered = status if latency < world.timeout_s else 0  # given up: the connection is closed
-        self._note_arrival(replica, number, arrived, arrived + took, answered)
+        self._note_arrival(call.replica, call.number, arrived, arrived + took, answered)
 
         def finish(at: float) -> None:
-            breaker.finished(at, good=good, generation=generation)
-            self._answer(number, begun, at, *((Outcome.OK, 200) if good else (Outcome.STATUS, 502)))
-            while self._waiting[replica] and breaker.state != "half_open":
-                waiting = self._waiting[replica].popleft()
-                self._decide(replica, *waiting, at)
+            again = call.attempts_left and self._dice.random() < world.retry_share
+            if not good and again:
+                call.attempts_left -= 1
+                self._forward(call, at)
+                return
+            machine.ended(Ended(at=at, good=good, took_s=at - now, generation=call.generation))
+            self._answer(call.number, call.begun, at, *((Outcome.OK, 200) if good else (Outcome.STATUS, 502)))
+            waiting = self._waiting[call.replica]
+            while waiting and not machine.keeps_waiting:
+                self._decide(waiting.popleft(), at)
 
-        self._at(done, finish)
+        self._at(arrived + took + NETWORK_S, finish)
 
-    def _answer(self, number: int, begun: float, ended: float, outcome: Outcome, status: int) -> None:
-        row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status}
-        for name, value in (row | {"degraded": 0, "key": 0, "id": number}).items():
+    def _answer(
+        self, number: int, begun: float, ended: float, outcome: Outcome, status: int, *, degraded: bool = False
+    ) -> None:
+        row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status, "degraded": degraded}
+        for name, value in (row | {"key": 0, "id": number}).items():
             self._calls[name].append(value)
 
     def _note_arrival(self, replica: int, number: int, at: float, ended: float, status: int) -> None:
         number = number if self._world.passes_ids_on else 0
-        row = {"at": at, "ended": ended, "status": status, "source": replica, "id": number}
+        source = 0 if self._world.one_peer else replica
+        row = {"at": at, "ended": ended, "status": status, "source": source, "id": number}
         for name, value in row.items():
             self._arrivals[name].append(value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,12 @@ FALSE_OPENS = 1e-3
 """How many openings may be seen by chance in a whole recording, at most."""
 ADMITTED_IN_A_ROW = 5
 """So many admitted after a good trial, with no rejection among them, make the breaker closed."""
+MIXED_IN_A_ROW_MAX = 12
+"""More than five are asked for, but no more than this, where a half-open one lets in a share of the calls."""
+BY_CHANCE = 2e-3
+"""A row of admitted calls less likely than this is no chance."""
+PAUSE = 0.25
+"""Shorter than this share of the longest open time, being open after a good trial is a pause."""
 ASIDE_HARDLY = 0.005
 """A row of aside answers less likely than this is not one."""
 ROW_MAX = 200
@@ -71,7 +79,35 @@ class Course:
 
 def follow(decisions: Decisions, baseline: Baseline) -> Course:
     """Return the course of the one breaker behind *decisions*; O(n)."""
-    return _Machine(decisions, baseline).course()
+    return _without_pauses(_Machine(decisions, baseline).course(), decisions)
+
+
+def _without_pauses(course: Course, decisions: Decisions) -> Course:
+    """Return *course* with half-open in one piece where it only paused.
+
+    One that lets in a share of the calls keeps many back in a row by chance; after good trials only, and
+    for much less than the open time, that is no opening.
+    """
+    stretches, steps = list(course.stretches), list(course.transitions)
+    lasted = [
+        two.before - one.after for one, two in pairwise(steps) if one.to is State.OPEN and two.was is State.OPEN
+    ]
+    longest = max(lasted, default=0.0)
+    place = 1
+    while place < len(stretches) - 1:
+        was, between, then = stretches[place - 1 : place + 2]
+        if (
+            between.state is State.OPEN
+            and was.state is then.state is State.HALF_OPEN
+            and steps[place].before - steps[place - 1].after < PAUSE * longest
+            and was.trials
+            and bool(decisions.good[list(was.trials)].all())
+        ):
+            stretches[place - 1 : place + 2] = [replace(was, end=then.end, trials=was.trials + then.trials)]
+            del steps[place - 1 : place + 1]
+        else:
+            place += 1
+    return Course(stretches=tuple(stretches), transitions=tuple(steps))
 
 
 def rejected_in_a_row(baseline: Baseline, n: int) -> int:
@@ -109,6 +145,41 @@ class _Trial:
     kept_back_at: float = -math.inf
     rejected: int = 0
     rejected_from: int = -1
+    all_kept_back: int = 0
+    in_flight: list[float] = field(default_factory=list)
+    row_in_flight: list[tuple[float, int]] = field(default_factory=list)
+
+    def under_way(self, at: float) -> int:
+        """Return how many trials had not ended at the moment *at*; moments come in order."""
+        while self.in_flight and self.in_flight[0] <= at:
+            heapq.heappop(self.in_flight)
+        return len(self.in_flight)
+
+    @property
+    def row_needed(self) -> int:
+        """How many admitted in a row are no chance, if a half-open one lets in a share of the calls."""
+        if not self.all_kept_back:
+            return ADMITTED_IN_A_ROW
+        before = len(self.rows) - self.admitted
+        share = (before + 1) / (before + self.all_kept_back + 2)
+        by_share = math.ceil(math.log(BY_CHANCE) / math.log(share))
+        return min(MIXED_IN_A_ROW_MAX, max(ADMITTED_IN_A_ROW, by_share))
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What is known of how many trials may be under way at a time, from all half-open stretches.
+
+    ``full_at`` is how many were when somebody was kept back, ``had`` how many when somebody was let in
+    before any trial had succeeded.
+    """
+
+    full_at: int = 0
+    had: int = 0
+
+    def proves_closed(self, under_way: int) -> bool:
+        """Whether to be let in while so many were under way needs a closed one."""
+        return 0 < self.full_at <= under_way and self.had < self.full_at
 
 
 class _Machine:
@@ -130,6 +201,8 @@ class _Machine:
         self._last_admitted = self._last_rejected = -1
         self._rejected = 0
         self._trial = _Trial(first=-1)
+        self._budget = _Budget()
+        self._closings: list[tuple[int, list[tuple[float, int]]]] = []
 
     def course(self) -> Course:
         """Read everything."""
@@ -137,6 +210,8 @@ class _Machine:
         for row, forwarded in enumerate(self._forwarded):
             read[self._state](row, forwarded)
         self._leave(len(self._at))
+        for place, admitted in self._closings:
+            self._bound_closing(place, admitted)
         return Course(stretches=tuple(self._stretches), transitions=tuple(self._transitions))
 
     def _closed(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
@@ -178,19 +253,25 @@ class _Machine:
 
     def _try(self, row: int) -> None:
         trial, at = self._trial, self._at[row]
+        under_way = trial.under_way(at)
         trial.rows.append(row)
+        heapq.heappush(trial.in_flight, self._done[row])
         trial.rejected = trial.kept_back = 0
         self._last_admitted = row
         if at >= trial.first_good:
             trial.admitted += 1
             if trial.admitted == 1:
                 trial.admitted_from = row
+                trial.row_in_flight = []
+            trial.row_in_flight.append((at, under_way))
+        else:
+            self._budget.had = max(self._budget.had, under_way)
         if self._good[row]:
             trial.first_good = min(trial.first_good, self._done[row])
         else:
             trial.first_failed = min(trial.first_failed, self._done[row])
         trial.last_done = max(trial.last_done, self._done[row])
-        if trial.admitted >= ADMITTED_IN_A_ROW:
+        if trial.admitted >= trial.row_needed:
             self._close(trial)
 
     def _close(self, trial: _Trial) -> None:
@@ -198,7 +279,14 @@ class _Machine:
         after = max(trial.first_good, trial.kept_back_at)
         trial.rows = [each for each in trial.rows if each < began]
         self._rejected = 0
-        self._go(State.CLOSED, began, after, self._at[began])
+        self._go(State.CLOSED, began, after, trial.row_in_flight[-1][0])
+        self._closings.append((len(self._transitions) - 1, trial.row_in_flight))
+
+    def _bound_closing(self, place: int, admitted: list[tuple[float, int]]) -> None:
+        """Say when it was closed at the latest: more were let in at once than it lets in half-open."""
+        step = self._transitions[place]
+        before = next((at for at, under_way in admitted if self._budget.proves_closed(under_way)), step.before)
+        self._transitions[place] = replace(step, before=before)
 
     def _keep_back(self, row: int) -> None:
         trial, at = self._trial, self._at[row]
@@ -206,6 +294,9 @@ class _Machine:
         decided = at >= min(trial.first_good, trial.first_failed)
         trial.keeps_others_back |= not decided
         trial.kept_back += 1
+        trial.all_kept_back += 1
+        if not decided:
+            self._budget.full_at = max(self._budget.full_at, trial.under_way(at))
         if trial.kept_back >= self._sure:
             trial.admitted, trial.kept_back_at = 0, at
         if not decided or not self._has_failed(trial, at):
@@ -216,7 +307,8 @@ class _Machine:
         if trial.rejected >= (self._in_a_row if at >= trial.first_good else self._sure):
             began = trial.rejected_from
             last = self._at[trial.rows[-1]]
-            after = max(last, min(trial.first_failed, trial.last_done, self._at[began]))
+            ended = trial.first_failed if trial.first_failed < math.inf else trial.first_good
+            after = max(last, min(ended, self._at[began]))
             self._go(State.OPEN, began, after, self._at[min(row, began + self._sure - 1)])
 
     def _has_failed(self, trial: _Trial, at: float) -> bool:

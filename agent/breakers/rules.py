@@ -1,0 +1,168 @@
+"""Machines that decide by a rule of what is going on just then: which rule, if any, the decisions follow.
+
+Each rule compares a number with a limit at each decision: failures that still count, calls under way, or
+calls let through of late.  The fit looks for the one whose limit parts the calls let through from those
+kept back with the fewest exceptions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.breakers.decisions import Decisions
+    from agent.breakers.streams import Flags, Floats
+
+GUARD_S = 0.004
+"""A number is compared as it was up to so long before and after: two processes, two clocks."""
+SPANS = 48
+ROUNDS = 4
+TIMES_S = (0.1, 60.0)
+"""The lengths of windows that are tried, from and to."""
+ERROR = 0.002
+"""The share of exceptions that is always allowed for, so that none is impossible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A rule's ``limit`` and its other parameter (``span``: a window in seconds, or a rate a second).
+
+    ``wrong`` of ``n`` decisions are exceptions.
+    """
+
+    limit: float
+    span: float
+    wrong: int
+    n: int
+
+    @property
+    def likelihood(self) -> float:
+        """The logarithm of the chance of the decisions, each an exception with one and the same chance."""
+        share = max(ERROR, self.wrong / max(self.n, 1))
+        return self.wrong * math.log(share) + (self.n - self.wrong) * math.log(1 - share)
+
+
+def sliding(decisions: Decisions) -> Fit | None:
+    """Fit "kept back while so many failures are younger than a window"."""
+    failed = np.sort(decisions.done[decisions.forwarded & ~decisions.good])
+    return _windowed(decisions, failed, least=2)
+
+
+def admitted_lately(decisions: Decisions) -> Fit | None:
+    """Fit "kept back while so many calls were let through within a window"."""
+    return _windowed(decisions, np.sort(decisions.at[decisions.forwarded]), least=2)
+
+
+def _windowed(decisions: Decisions, events: Floats, *, least: int) -> Fit | None:
+    if len(events) < least or decisions.forwarded.all():
+        return None
+    at, through = decisions.at, decisions.forwarded
+    low, high = at - GUARD_S, at + GUARD_S
+
+    def fit(span: float) -> Fit:
+        before = np.searchsorted(events, low, "left")
+        after = np.searchsorted(events, high, "right")
+        fewest = before - np.searchsorted(events, high - span, "right")
+        most = after - np.searchsorted(events, low - span, "left")
+        return _parted(np.maximum(fewest, 0), most - through, through, least=least, span=span)
+
+    return _narrowed(fit, *TIMES_S)
+
+
+def bulkhead(decisions: Decisions) -> Fit | None:
+    """Fit "kept back while so many calls are under way"."""
+    through = decisions.forwarded
+    if through.all():
+        return None
+    began, ended = np.sort(decisions.at[through]), np.sort(decisions.done[through])
+
+    def inside(at: Floats, guard: float) -> Floats:
+        """How many are under way, as many as can be for a *guard* above 0, as few for one below."""
+        begun = np.searchsorted(began, at + guard, "left")
+        over = np.searchsorted(ended, at - guard, "right")
+        count: Floats = (begun - over).astype("f8")
+        return count
+
+    fewest = np.maximum(inside(decisions.at, -GUARD_S), 0)
+    when_asked = inside(decisions.begun, GUARD_S)
+    most = np.maximum(inside(decisions.at, GUARD_S), when_asked) - through
+    return _parted(fewest, most, through, least=1, span=0.0)
+
+
+def token_bucket(decisions: Decisions) -> Fit | None:
+    """Fit "kept back while no token is left", with a rate at which they come back and a bucket's size."""
+    through = decisions.forwarded
+    if through.all() or through.sum() < 2:
+        return None
+    at = decisions.at
+    taken = np.cumsum(through).astype("f8")
+    before = taken - through
+
+    def fit(rate: float) -> Fit:
+        # What is missing from the full bucket: a queue that fills by ones and drains at the rate.
+        level = taken - rate * at
+        floor = np.minimum.accumulate(before - rate * at)
+        after = level - floor
+        missing = after - through
+        slack = rate * GUARD_S + 1e-6
+        return _parted(np.maximum(missing - slack, 0), missing + slack, through, least=1, span=rate)
+
+    span = max(float(at[-1] - at[0]), 1e-3)
+    usual = float(through.sum()) / span
+    return _narrowed(fit, usual / 4, usual * 4)
+
+
+def fixed_window(decisions: Decisions) -> Fit | None:
+    """Fit "so many in each second (or other round length) of a clock", whatever its phase."""
+    through, at = decisions.forwarded, decisions.at
+    if through.all() or not through.any():
+        return None
+    found = None
+    for period in (0.1, 0.2, 0.25, 0.5, 1.0, 2.0):
+        for phase in np.arange(40) / 40:
+            window = np.floor(at / period + phase).astype("i8")
+            taken = np.cumsum(through) - through
+            first = np.searchsorted(window, window, "left")
+            count = (taken - taken[first]).astype("f8")
+            each = _parted(count, count, through, least=2, span=period)
+            if found is None or each.wrong < found.wrong:
+                found = each
+    return found
+
+
+def _narrowed(fit: Callable[[float], Fit], low: float, high: float) -> Fit:
+    """Return the best fit for a parameter between *low* and *high*, looked for ever more closely."""
+    found = None
+    for _ in range(ROUNDS):
+        tried = np.geomspace(low, high, SPANS)
+        fits = [fit(float(span)) for span in tried]
+        place = min(range(SPANS), key=lambda at: fits[at].wrong)
+        same = [at for at in range(SPANS) if fits[at].wrong == fits[place].wrong]
+        place = same[len(same) // 2]
+        if found is None or fits[place].wrong <= found.wrong:
+            found = fits[place]
+        low, high = tried[max(0, place - 2)], tried[min(SPANS - 1, place + 2)]
+    assert found is not None
+    return found
+
+
+def _parted(fewest: Floats, most: Floats, through: Flags, *, least: int, span: float) -> Fit:
+    """Return the limit at which the fewest are let through above it or kept back below it.
+
+    ``fewest`` and ``most`` are what the number may have been at each decision.
+    """
+    over = np.sort(np.floor(fewest[through]))
+    under = np.sort(np.floor(most[~through]))
+    limits = np.unique(np.concatenate([under, over + 1]))
+    limits = limits[limits >= least]
+    if len(limits) == 0:
+        return Fit(limit=math.nan, span=span, wrong=int((~through).sum()), n=len(through))
+    wrong = (len(over) - np.searchsorted(over, limits, "left")) + np.searchsorted(under, limits, "left")
+    place = int(np.argmin(wrong))
+    return Fit(limit=float(limits[place]), span=span, wrong=int(wrong[place]), n=len(through))

@@ -1,0 +1,37 @@
+"""Real services whose machines are known: each is called by its name, and its states are not made up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.targets, pytest.mark.timeout(240)]
+
+DESIGNS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "right": ("own", {}, "breaker"),
+    "ten-trials": ("own", {"budget": 10, "successes": 5}, "breaker"),
+    "overhang": ("own", {"bug": "overhang"}, "breaker"),
+    "active-check": ("own", {"bug": "active-check-overrides"}, "breaker"),
+    "stampede": ("own", {"bug": "half-open-stampede"}, "breaker"),
+    "gradual": ("own", {"bug": "gradual-recovery"}, "gradual"),
+    "throttle": ("own", {"bug": "adaptive-throttle"}, "throttle"),
+    "replicas": ("own", {"bug": "per-replica"}, "replicas"),
+    "none": ("none", {}, "none"),
+    "sliding": ("sliding", {}, "sliding"),
+    "bucket": ("bucket", {"threshold": 8}, "rate-limiter"),
+    "bulkhead": ("bulkhead", {}, "bulkhead"),
+}
+"""What is started, its options -> what it has to be called."""
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_machine_is_called_by_its_name(exercise: Callable[..., Any], design: str) -> None:
+    """Whatever stands before the dependency, and no bug is found that its machine cannot have."""
+    name, options, kind = DESIGNS[design]
+    came = exercise(name, kinds="error,hang", **{"timeout_s": 0.5, **options})
+    machine = came.answer["streams"][0]["machine"]
+    assert machine["kind"] == kind, machine["why"]
