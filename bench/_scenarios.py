@@ -69,7 +69,9 @@ class Judged:
         return self.machine.kind is self.scenario.kind
 
 
-def breaker(seed: int, *, per_open: float | None = None, aside: Sequence[float] = (0.0, 0.1, 0.3)) -> Scenario:
+def breaker(
+    seed: int, *, per_open: float | None = None, aside: Sequence[float] = (0.0, 0.1, 0.3)
+) -> Scenario:
     """Draw a breaker with three states."""
     dice = random.Random(f"breaker {seed}")
     trip, oddity = dice.choice(TRIPS), dice.choice(ODDITIES)

@@ -165,6 +165,7 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "answer": _told(answer),
+        "machine": _machine_json(_plainest(answer)),
         "notes": list(answer.notes),
         "streams": [
             _stream_json(stream, wall_ahead_s) | {"judged": any(stream is each for each in answer.judged)}
@@ -189,6 +190,12 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
         "raster": raster,
         "raster_every": every,
     }
+
+
+def _plainest(answer: Answer) -> View:
+    """Return the view whose machine is told first: one that is no breaker with three states, if any is."""
+    views = [stream.view for stream in answer.judged]
+    return next((view for view in views if not view.machine.three_state), views[0])
 
 
 def _told(answer: Answer) -> str:
@@ -232,10 +239,15 @@ def _findings(answer: Answer, wall_ahead_s: float) -> list[dict[str, Any]]:
     return found
 
 
+def _machine_json(view: View) -> dict[str, Any]:
+    return asdict(view.machine) | {"three_state": view.machine.three_state}
+
+
 def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
     return {
         "key": stream.key,
         "link": stream.link,
+        "machine": _machine_json(stream.view),
         "sequence": list(stream.view.course.sequence),
         "transitions": [
             {

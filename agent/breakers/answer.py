@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.breakers.estimate import Property, Status
+from agent.breakers.machines import Kind
 from agent.breakers.states import State
 
 if TYPE_CHECKING:
@@ -18,10 +19,35 @@ def plain_answer(view: View, properties: Mapping[str, Property]) -> str:
     """Return what the breaker does, in one paragraph."""
     if len(view.arrivals) == 0:
         return "No request came over the link: nothing can be said about a breaker."
+    if not view.machine.three_state:
+        return _other_machine(view)
     if State.OPEN not in view.course.sequence:
         return _never_opened(view, properties["failures_to_open"])
     parts = [_opening(properties), _staying(properties), _trying(properties), _closing(properties)]
     return "It " + ", ".join(part for part in parts if part) + "." + _unseen(view)
+
+
+NAMES = {
+    Kind.REPLICAS: "Several machines behind one entry",
+    Kind.GRADUAL: "A gradual recovery",
+    Kind.THROTTLE: "An adaptive throttle",
+    Kind.EJECTION: "An ejection of one host among several",
+    Kind.SLIDING: "A limit to recent failures",
+    Kind.BULKHEAD: "A bulkhead",
+    Kind.RATE_LIMITER: "A rate limiter",
+    Kind.UNCLEAR: "It is unclear what decides",
+}
+
+
+def _other_machine(view: View) -> str:
+    """Say what it is instead of a breaker with three states; those are not made up."""
+    machine = view.machine
+    kept_back = int((~view.asked.forwarded).sum())
+    surely = "" if machine.confidence == "high" else f" ({machine.confidence} confidence)"
+    return (
+        f"{NAMES[machine.kind]}, no breaker with three states{surely}: {machine.why}. "
+        f"{kept_back} of {len(view.asked)} calls were kept from the dependency."
+    )
 
 
 def _unseen(view: View) -> str:

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from agent.breakers.streams import Flags, Floats, Ints
+    from agent.breakers.streams import Floats, Ints
 
     type Moves = Sequence[tuple[int, float]]
+    type Table = Sequence[Moves]
 
 
 KEPT_BACK, GOOD, FAILED = 0, 1, 2
@@ -31,6 +32,7 @@ RUNS_MAX = 3_000
 """So many runs of equal decisions are looked at: enough to tell, and a bound to the work."""
 REPLICAS_MAX = 5
 """More than so many that cannot be told apart by their peers look like a ramp."""
+NEVER = 1e-250
 STRAY = 0.004
 """A decision that comes out of order has about this chance: two processes, two clocks."""
 LEAKS = (0.004, 0.02, 0.05)
@@ -92,7 +94,7 @@ def runs_of(symbols: Ints) -> Runs:
 
 
 def likelihood(runs: Runs, one: Sequence[Floats]) -> float:
-    """Return the logarithm of the chance of *runs* under the best chain, by the matrices of *one* decision."""
+    """Return the logarithm of the chance of *runs* under the best chain; *one* has a decision's matrices."""
 
     @cache
     def power(symbol: int, length: int) -> tuple[Floats, Floats]:
@@ -102,7 +104,7 @@ def likelihood(runs: Runs, one: Sequence[Floats]) -> float:
         whole, log_whole = half @ half, 2 * log_half
         if length % 2:
             whole = whole @ one[symbol]
-        scale = whole.max(axis=(1, 2))
+        scale = np.maximum(whole.max(axis=(1, 2)), NEVER)
         return whole / scale[:, None, None], log_whole + np.log(scale)
 
     chains, _, states = one[0].shape
@@ -111,13 +113,13 @@ def likelihood(runs: Runs, one: Sequence[Floats]) -> float:
     for symbol, length in zip(runs.symbols, runs.lengths, strict=True):
         matrix, log_scale = power(symbol, length)
         at = at @ matrix
-        weight = at.sum(axis=2)
+        weight = np.maximum(at.sum(axis=2), NEVER)
         at /= weight[:, :, None]
         total += np.log(weight[:, 0]) + log_scale
     return float(total.max())
 
 
-def _matrix(moves: Sequence[Moves]) -> Floats:
+def _matrix(moves: Table) -> Floats:
     """Return the chances where state i goes to others with those in ``moves[i]`` and stays otherwise."""
     matrix = np.zeros((len(moves), len(moves)))
     for here, going in enumerate(moves):
@@ -127,12 +129,14 @@ def _matrix(moves: Sequence[Moves]) -> Floats:
     return matrix
 
 
-def _family(chains: Iterable[tuple[Sequence[float], Sequence[Moves], Sequence[Moves], Sequence[Moves]]]) -> Family:
+def _family(chains: Iterable[tuple[Sequence[float], Table, Table, Table]]) -> Family:
     """Return the chains of levels, and of moves after a call kept back, a good one and a failed one."""
-    made = list(chains)
-    kept_back, good, failed = (np.array([_matrix(each[place]) for each in made]) for place in (1, 2, 3))
+    levels, kept_back, good, failed = zip(*chains, strict=True)
     return Family(
-        levels=np.array([each[0] for each in made], "f8"), kept_back=kept_back, good=good, failed=failed
+        levels=np.array(levels, "f8"),
+        kept_back=np.array([_matrix(moves) for moves in kept_back]),
+        good=np.array([_matrix(moves) for moves in good]),
+        failed=np.array([_matrix(moves) for moves in failed]),
     )
 
 

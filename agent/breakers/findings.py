@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from agent.breakers.view import View
 
 
+STATELESS = frozenset({"no-timeout", "serialises-calls", "retries-multiply", "per-replica"})
+"""Bugs that are seen without the states of a breaker."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One bug.  ``evidence`` is one sentence with the figures; ``calls`` are its rows.
@@ -35,8 +39,9 @@ class Finding:
 
 
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
-    """Return every bug that the recording shows."""
-    told = [(detector, detector(view, properties)) for detector in DETECTORS.values()]
+    """Return every bug that the recording shows; of machines without three states, those that need none."""
+    looking = [each for each in DETECTORS.values() if view.machine.three_state or each.bug in STATELESS]
+    told = [(detector, detector(view, properties)) for detector in looking]
     return tuple(_finding(detector, evidence) for detector, evidence in told if evidence is not None)
 
 

@@ -67,7 +67,7 @@ SLOWER = 2.5
 """Calls are slow that take so many times as long as in the baseline."""
 
 EARLY, MIDDLING = 0.25, 0.6
-"""An open time of less than the one share of the longest before it is early, of less than the other middling."""
+"""An open time of less than the one share of the longest before is early, of less than the other middling."""
 WAITS = {
     Kind.BREAKER: (0.01, 0.09, 0.9),
     Kind.REPLICAS: (0.65, 0.05, 0.3),
@@ -183,8 +183,8 @@ def _ejection(view: View) -> Machine | None:
         return None
     others = view.baseline.aside_share
     why = (
-        f"the dependency was left alone for up to {ended - began:.1f} s, and {int(well.sum())} of {len(well)} "
-        f"calls came out well meanwhile: others serve them, as {others:.0%} of all calls before"
+        f"the dependency was left alone for up to {ended - began:.1f} s, and {int(well.sum())} of "
+        f"{len(well)} calls came out well meanwhile: others serve them, as {others:.0%} of all calls before"
     )
     return Machine(kind=Kind.EJECTION, why=why, figures={"longest_s": ended - began, "elsewhere": others})
 
@@ -219,7 +219,7 @@ def _peers(view: View, decisions: Decisions) -> tuple[Ints, Floats]:
     owner[view.mapping.call[mine]] = view.arrivals.source[mine]
     source = np.where(decisions.forwarded, owner[decisions.call], -1)
     found, counts = np.unique(source[source >= 0], return_counts=True)
-    found = found[counts >= PEER_SHARE * max(counts.sum(), 1)][:PEERS_MAX]
+    found = found[counts >= PEER_SHARE * max(int(counts.sum()), 1)][:PEERS_MAX]
     peer = np.zeros(len(source), "i8")
     for number, each in enumerate(found, 1):
         peer[source == each] = number
@@ -235,7 +235,7 @@ def _limits_in_calm(view: View) -> bool:
     """
     calm = ~view.asked.forwarded[view.calm]
     expected = len(calm) * float((~view.asked.forwarded).mean())
-    return expected < CALM_EXPECTED or calm.sum() > expected / 5
+    return expected < CALM_EXPECTED or bool(calm.sum() > expected / 5)
 
 
 def _waits(trials: Sequence[tuple[float, float]]) -> Counts:

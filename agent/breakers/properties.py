@@ -17,6 +17,7 @@ from agent.breakers.conduct import (
     recovery_overshoot,
     retry_amplification,
 )
+from agent.breakers.estimate import Property, Status
 from agent.breakers.timing import (
     failures_to_open,
     relapses,
@@ -28,13 +29,24 @@ from agent.breakers.timing import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.breakers.estimate import Property
     from agent.breakers.view import View
 
 
 def measure(view: View) -> dict[str, Property]:
-    """Return every property of one breaker, by name."""
-    return {name: function(view) for name, function in PROPERTIES.items()}
+    """Return every property of one breaker, by name.
+
+    Those that are about states are left open where the machine has not those three.
+    """
+    found = {name: function(view) for name, function in PROPERTIES.items()}
+    if view.machine.three_state:
+        return found
+    why = f"no breaker with three states ({view.machine.kind}): {view.machine.why}"
+    left_open = {
+        name: Property(unit=each.unit, status=Status.INCONCLUSIVE, why=why)
+        for name, each in found.items()
+        if name not in STATELESS
+    }
+    return found | left_open
 
 
 PROPERTIES: dict[str, Callable[[View], Property]] = {
@@ -53,6 +65,9 @@ PROPERTIES: dict[str, Callable[[View], Property]] = {
         recovery_overshoot,
     )
 }
+
+STATELESS = ("retry_amplification",)
+"""Properties that say something about any machine."""
 
 NAMES = (*PROPERTIES, isolation.NAME)
 """Every property there is: of one stream, or of several together."""

@@ -70,7 +70,9 @@ def _windowed(decisions: Decisions, events: Floats, *, least: int) -> Fit | None
         after = np.searchsorted(events, high, "right")
         fewest = before - np.searchsorted(events, high - span, "right")
         most = after - np.searchsorted(events, low - span, "left")
-        return _parted(np.maximum(fewest, 0), most - through, through, least=least, span=span)
+        return _parted(
+            np.maximum(fewest, 0).astype("f8"), (most - through).astype("f8"), through, least=least, span=span
+        )
 
     return _narrowed(fit, *TIMES_S)
 

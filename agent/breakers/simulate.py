@@ -233,7 +233,14 @@ class _Simulation:
         self._at(arrived + took + NETWORK_S, finish)
 
     def _answer(
-        self, number: int, begun: float, ended: float, outcome: Outcome, status: int, *, degraded: bool = False
+        self,
+        number: int,
+        begun: float,
+        ended: float,
+        outcome: Outcome,
+        status: int,
+        *,
+        degraded: bool = False,
     ) -> None:
         row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status, "degraded": degraded}
         for name, value in (row | {"key": 0, "id": number}).items():

@@ -90,7 +90,9 @@ def _without_pauses(course: Course, decisions: Decisions) -> Course:
     """
     stretches, steps = list(course.stretches), list(course.transitions)
     lasted = [
-        two.before - one.after for one, two in pairwise(steps) if one.to is State.OPEN and two.was is State.OPEN
+        two.before - one.after
+        for one, two in pairwise(steps)
+        if one.to is State.OPEN and two.was is State.OPEN
     ]
     longest = max(lasted, default=0.0)
     place = 1
@@ -285,7 +287,9 @@ class _Machine:
     def _bound_closing(self, place: int, admitted: list[tuple[float, int]]) -> None:
         """Say when it was closed at the latest: more were let in at once than it lets in half-open."""
         step = self._transitions[place]
-        before = next((at for at, under_way in admitted if self._budget.proves_closed(under_way)), step.before)
+        before = next(
+            (at for at, under_way in admitted if self._budget.proves_closed(under_way)), step.before
+        )
         self._transitions[place] = replace(step, before=before)
 
     def _keep_back(self, row: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.breakers import machines
 from agent.breakers.decisions import BLIND, decide, learn, reveal, succeeded, within, without_aside
 from agent.breakers.mapping import match
 from agent.breakers.states import Course, State, follow
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.breakers.decisions import Baseline, Decisions
+    from agent.breakers.machines import Machine
     from agent.breakers.mapping import Mapping
     from agent.breakers.states import Stretch, Transition
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats
@@ -43,6 +45,11 @@ class View:
     baseline: Baseline
     sees_refusals: bool
     course: Course
+
+    @cached_property
+    def machine(self) -> Machine:
+        """Which kind of machine decides; the course means nothing where it has not three states."""
+        return machines.recognise(self)
 
     # the course
 

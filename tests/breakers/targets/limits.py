@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003  # a type alias is made of it
 from pathlib import Path
 
 import httpx
