@@ -117,6 +117,7 @@ def _best(view: View) -> Machine:
     counts = _replicas(decisions, aside)
     scores = {kind: fit.likelihood for kind, fit in fits.items()} | _chained(decisions, aside)
     scores[Kind.REPLICAS] = max(counts.values())
+    scores[Kind.BREAKER] = max(scores[Kind.BREAKER], _timed(view, decisions))
     for each, score in _by_waits(view, scores).items():
         scores[each] = score
     ranked = sorted(scores, key=lambda kind: scores[kind] - PRIOR * (kind is not Kind.BREAKER), reverse=True)
@@ -225,6 +226,13 @@ def _peers(view: View, decisions: Decisions) -> tuple[Ints, Floats]:
         peer[source == each] = number
     counted = np.bincount(peer[peer > 0], minlength=len(found) + 1)[1:].astype("f8")
     return peer, counted / max(counted.sum(), 1.0)
+
+
+def _timed(view: View, decisions: Decisions) -> float:
+    """Return how well one open time after each opening explains the decisions."""
+    openings = np.array([step.after for step in view.course.transitions if step.to is State.OPEN])
+    fit = rules.rested(decisions, openings)
+    return fit.likelihood if fit and _holds(fit, decisions) else -np.inf
 
 
 def _limits_in_calm(view: View) -> bool:

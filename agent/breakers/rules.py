@@ -54,6 +54,11 @@ def sliding(decisions: Decisions) -> Fit | None:
     return _windowed(decisions, failed, least=2)
 
 
+def rested(decisions: Decisions, openings: Floats) -> Fit | None:
+    """Fit "kept back for a time after each opening": a breaker that lets everybody in when it tries again."""
+    return _windowed(decisions, np.sort(openings), least=1)
+
+
 def admitted_lately(decisions: Decisions) -> Fit | None:
     """Fit "kept back while so many calls were let through within a window"."""
     return _windowed(decisions, np.sort(decisions.at[decisions.forwarded]), least=2)
