@@ -25,6 +25,10 @@ SPANS = 48
 ROUNDS = 4
 TIMES_S = (0.1, 60.0)
 """The lengths of windows that are tried, from and to."""
+BUCKETS = (*range(1, 16), 20, 25, 30, 40, 50, 75, 100)
+"""The sizes of buckets that are tried."""
+BUCKET_CALLS = 4_000
+"""So many calls are followed through buckets."""
 ERROR = 0.002
 """The share of exceptions that is always allowed for, so that none is impossible."""
 
@@ -104,25 +108,28 @@ def bulkhead(decisions: Decisions) -> Fit | None:
 
 def token_bucket(decisions: Decisions) -> Fit | None:
     """Fit "kept back while no token is left", with a rate at which they come back and a bucket's size."""
-    through = decisions.forwarded
+    through = decisions.forwarded[:BUCKET_CALLS]
+    at = decisions.at[:BUCKET_CALLS]
     if through.all() or through.sum() < 2:
         return None
-    at = decisions.at
-    taken = np.cumsum(through).astype("f8")
-    before = taken - through
+    usual = float(through.sum()) / max(float(at[-1] - at[0]), 1e-3)
+    coarse = _buckets(at, through, np.geomspace(usual / 1.3, usual * 4, SPANS))
+    return _buckets(at, through, np.geomspace(coarse.span * 0.93, coarse.span * 1.07, SPANS))
 
-    def fit(rate: float) -> Fit:
-        # What is missing from the full bucket: a queue that fills by ones and drains at the rate.
-        level = taken - rate * at
-        floor = np.minimum.accumulate(before - rate * at)
-        after = level - floor
-        missing = after - through
-        slack = rate * GUARD_S + 1e-6
-        return _parted(np.maximum(missing - slack, 0), missing + slack, through, least=1, span=rate)
 
-    span = max(float(at[-1] - at[0]), 1e-3)
-    usual = float(through.sum()) / span
-    return _narrowed(fit, usual / 4, usual * 4)
+def _buckets(at: Floats, through: Flags, rates: Floats) -> Fit:
+    """Return the best of buckets with *rates*; each is followed through what was really let in."""
+    rate = np.repeat(rates, len(BUCKETS))
+    size = np.tile(np.array(BUCKETS, "f8"), len(rates))
+    tokens, wrong = size.copy(), np.zeros(len(rate), "i8")
+    slack = rate * GUARD_S
+    for waited, admitted in zip(np.diff(at, prepend=at[0]).tolist(), through.tolist(), strict=True):
+        tokens = np.minimum(size, tokens + rate * waited)
+        wrong += tokens < 1 - slack if admitted else tokens >= 1 + slack
+        if admitted:
+            tokens = np.maximum(tokens - 1, 0)
+    best = int(np.argmin(wrong))
+    return Fit(limit=float(size[best]), span=float(rate[best]), wrong=int(wrong[best]), n=len(at))
 
 
 def fixed_window(decisions: Decisions) -> Fit | None:
