@@ -45,8 +45,8 @@ def breaker_cases(
         yield _case(
             f"{classname}.expectations", f"{each.property}{of}", _of_expectation(each, answer), held=held
         )
-    for each_ in answer.properties:
-        yield _case(f"{classname}.properties", each_.name, _of_property(each_), held=held)
+    for measured in answer.properties:
+        yield _case(f"{classname}.properties", measured.name, _of_property(measured), held=held)
 
 
 type Told = tuple[str, str, str]
