@@ -12,7 +12,7 @@ from agent.model import NoTargets
 from agent.traffic.samples import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from agent.breakers.streams import Arrivals, Calls, FaultWindow
@@ -84,18 +84,34 @@ class Recorder:
 
     def path_of(self, key: str) -> str:
         """Return a glob that only requests of *key* match at the link, "" if there is none to be seen."""
+        theirs, others = self._paths(lambda number: self.keys.get(number) == key)
+        if len(theirs) != 1 or theirs & others:
+            return ""
+        return _literally(*theirs)
+
+    def path_of_calls(self) -> str:
+        """Return a glob that requests of our calls match at the link, and nobody else's where it can be told.
+
+        Health checks and other clients then get no error answers: a dependency that fails in its work and
+        is well when it is asked whether it is well.
+        """
+        ours, others = (
+            {path.partition("?")[0] for path in paths} for paths in self._paths(lambda number: number >= 0)
+        )
+        if len(ours) != 1 or not others or any(path.startswith(tuple(ours)) for path in others):
+            return "*"
+        return f"{_literally(*ours)}*"
+
+    def _paths(self, chosen: Callable[[int], bool]) -> tuple[set[str], set[str]]:
+        """Return the paths of the requests whose call's key is *chosen*, and of all others; -1 is nobody's."""
         calls, _ = self.calls()
         owners = dict(zip(calls.id.tolist(), calls.key.tolist(), strict=True))
         theirs: set[str] = set()
         others: set[str] = set()
         for entry in self._entries:
-            number = owners.get(id_of(entry["id"]))
-            if number is not None:
-                (theirs if self.keys.get(number) == key else others).add(entry["path"])
-        if len(theirs) != 1 or theirs & others:
-            return ""
-        (path,) = theirs
-        return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+            number = owners.get(id_of(entry["id"]), -1)
+            (theirs if chosen(number) else others).add(entry["path"])
+        return theirs, others
 
     def say(self, text: str) -> None:
         """Tell whoever watches."""
@@ -117,3 +133,7 @@ class Recorder:
             "arrivals": [*self._entries, *self._open],
         }
         (self.folder / RECORDING).write_text(json.dumps(recording))
+
+
+def _literally(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)

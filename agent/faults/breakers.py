@@ -270,7 +270,7 @@ class _Exercise:
         return any(step.to is State.OPEN and step.before >= began for step in seen.course.transitions)
 
     def _inject(self, kind: str) -> None:
-        path = self._recorder.path_of(self._step.key) if self._step.key else "*"
+        path = self._recorder.path_of(self._step.key) if self._step.key else self._recorder.path_of_calls()
         faults: Mapping[str, Callable[..., Any]] = {
             "error": lambda **to: links.fail_requests(status=500, path=path, **to),
             "not-found": lambda **to: links.fail_requests(status=404, **to),

@@ -94,7 +94,7 @@ def misplaced(seen: Sequence[dict[str, Any]], real: Sequence[Real]) -> list[tupl
     ]
 
 
-def agrees(came: Any, truth: Iterable[Any]) -> None:
+def agrees(came: Any, truth: Iterable[Any], *, least: int = 15) -> None:
     """Assert that every state and every bracket is as *truth* has it."""
     faults = came.answer["faults"]
     real = in_sight(without_vain_closings(with_trials(truth), faults), faults)
@@ -102,7 +102,7 @@ def agrees(came: Any, truth: Iterable[Any]) -> None:
     expected = [CLOSED, *(step.to for step in real)]
     assert stream["sequence"] == expected, came.answer["answer"]
     assert misplaced(stream["transitions"], real) == []
-    assert len(real) >= 15
+    assert len(real) >= least
 
 
 def test_opossum_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
@@ -139,3 +139,31 @@ def test_envoy_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     assert came.answer["properties"]["time_to_half_open_s"]["more"]["pattern"] == "growing"
     assert came.answer["properties"]["failures_to_open"]["estimate"] == 5
     assert came.bugs == {"half-open-stampede"}
+
+
+def test_a_single_server_behind_nginx_is_never_disabled(exercise: Callable[..., Any]) -> None:
+    """Whatever max_fails says: with one server nginx has no breaker."""
+    came = exercise("nginx", kinds="error,hang", servers=1)
+    assert [move for move in came.truth if move.to == OPEN] == []
+    assert came.bugs == {"never-opens"}, came.answer["answer"]
+
+
+def test_nginx_counts_no_errors_that_proxy_next_upstream_leaves_out(exercise: Callable[..., Any]) -> None:
+    """Its default: a server that hangs is disabled, one that answers 500 is not."""
+    came = exercise("nginx", kinds="error,hang", next_upstream="error timeout")
+    assert came.bugs == {"errors-not-counted"}, came.answer["answer"]
+
+
+def test_envoy_ejects_nobody_from_a_small_cluster_by_default(exercise: Callable[..., Any]) -> None:
+    """A tenth of one host is none: the bad host goes on receiving, and its event log says so."""
+    came = exercise("envoy", kinds="error", max_ejection_percent=10)
+    assert came.truth == []
+    assert came.bugs == {"never-opens"}, came.answer["answer"]
+
+
+def test_haproxys_check_brings_back_a_server_whose_calls_fail(exercise: Callable[..., Any]) -> None:
+    """Marked down by errors, up again by its check of /health, over and over; each state is in its own log."""
+    came = exercise("haproxy", kinds="error", open_s=1.5)
+    agrees(came, came.truth, least=5)
+    assert "active-check-overrides" in came.bugs, came.answer["answer"]
+    assert any("checked actively" in note for note in came.answer["notes"])

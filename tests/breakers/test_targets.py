@@ -26,6 +26,7 @@ FOUND = {
     "new-breaker-per-request": "never-opens",
     "wrong-layer": "never-opens",
     "4xx-counted": "client-errors-open-it",
+    "active-check-overrides": "active-check-overrides",
 }
 """A bug that is written into the service -> the finding that must come of it."""
 FOLLOWS = {"fallback-swallows": {"never-opens"}}
@@ -59,3 +60,10 @@ def test_a_bug_that_is_written_in_is_found_and_nothing_else(exercise: Callable[.
     came = exercise("own", kinds="error,hang,slow,not-found", bug=bug)
     assert came.bugs == {FOUND[bug]} | FOLLOWS.get(bug, set()), came.answer["answer"]
     assert came.told["verdict"] == "DEVIATED"
+
+
+def test_a_breaker_beside_an_active_check_is_not_blamed_for_it(exercise: Callable[..., Any]) -> None:
+    """The check is answered while calls fail, and nothing comes of it: no finding; its requests are noted."""
+    came = exercise("own", kinds="error,hang", bug="active-check-watched")
+    assert came.bugs == set(), came.answer["answer"]
+    assert any("checked actively" in note for note in came.answer["notes"])

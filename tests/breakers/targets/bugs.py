@@ -372,6 +372,10 @@ CATALOGUE: dict[str, Bug] = {
         breaker=BelievesChecks,
         layers=lambda on: on.actively_checked(in_order(on)),
     ),
+    "active-check-watched": Bug(
+        says="No bug: /health is checked, and nothing comes of it.",
+        layers=lambda on: on.actively_checked(in_order(on)),
+    ),
     "overhang": Bug(  # 24
         says="Results are counted half a second late; meanwhile every call is let through.",
         breaker=SettlesLate,

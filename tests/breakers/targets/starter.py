@@ -38,9 +38,10 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "opossum": ("opossum/service.js", {}),
     "nginx": ("nginx.py", {}),
     "envoy": ("envoy.py", {}),
+    "haproxy": ("haproxy.py", {}),
 }
 """Name of a target -> its program, and the options that make it that target."""
-TOOLS = {"opossum": ("node", "npm"), "nginx": ("nginx",), "envoy": ("uv",)}
+TOOLS = {"opossum": ("node", "npm"), "nginx": ("nginx",), "envoy": ("uv",), "haproxy": ("haproxy",)}
 """Name of a target -> the programs that have to be there."""
 INSTALLS: dict[str, tuple[list[Path], list[str]]] = {
     "opossum": (
