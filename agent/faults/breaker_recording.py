@@ -23,6 +23,8 @@ RECORDING = "breaker.recording.json"
 PROGRESS = "breaker.progress"
 """A line for each thing that the exercise waits for, for whoever watches."""
 PAGE = 10_000
+SETTLED_S = 1.5
+"""A call that began so long ago has ended, while nothing is wrong, and its sample is written."""
 
 
 class Recorder:
@@ -103,12 +105,16 @@ class Recorder:
         return f"{_literally(*ours)}*"
 
     def _paths(self, chosen: Callable[[int], bool]) -> tuple[set[str], set[str]]:
-        """Return the paths of the requests whose call's key is *chosen*, and of all others; -1 is nobody's."""
+        """Return the paths of calls whose key is *chosen*, and of all other requests; -1 is nobody's.
+
+        Its last seconds are left out: calls that are under way are in no sample yet.
+        """
         calls, _ = self.calls()
+        until = min([self._until, *(fault.began for fault in self.faults)]) - SETTLED_S
         owners = dict(zip(calls.id.tolist(), calls.key.tolist(), strict=True))
         theirs: set[str] = set()
         others: set[str] = set()
-        for entry in self._entries:
+        for entry in (each for each in self._entries if each["monotonic_at"] < until):
             number = owners.get(id_of(entry["id"]), -1)
             (theirs if chosen(number) else others).add(entry["path"])
         return theirs, others

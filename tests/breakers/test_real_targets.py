@@ -162,7 +162,7 @@ def test_envoy_ejects_nobody_from_a_small_cluster_by_default(exercise: Callable[
 
 
 def test_haproxys_check_brings_back_a_server_whose_calls_fail(exercise: Callable[..., Any]) -> None:
-    """Marked down by errors, up again by its check of /health, over and over; each state is in its own log."""
+    """Marked down by errors, up again by its check of /health, over and over, as its own log has it."""
     came = exercise("haproxy", kinds="error", open_s=1.5)
     agrees(came, came.truth, least=5)
     assert "active-check-overrides" in came.bugs, came.answer["answer"]
