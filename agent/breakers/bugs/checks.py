@@ -9,6 +9,7 @@ import numpy as np
 from agent.breakers import trials
 from agent.breakers.bugs.detector import Evidence, detector
 from agent.breakers.decisions import within
+from agent.breakers.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from agent.breakers.streams import Floats
     from agent.breakers.view import View
 
-TIMES = 3
-"""So many times in a row is no chance: a check comes now and then, and its end fell into each bracket."""
+TIMES, AT_ONCE = 2, 3
+"""So many times in a row is no chance: a check comes now and then, and its end fell into each bracket; and
+each time so many calls were let through, whatever became of the first."""
 AFTER_S = 0.03
 """From a check's end at the link until the service lets the next call through, at most."""
 FAILING = ("error", "reset")
@@ -40,12 +42,16 @@ def active_check_overrides(view: View, _: Mapping[str, Property]) -> Evidence | 
     if len(after) < TIMES or len(after) < len(waits):
         return None
     first, last = after[0].opened.before, after[-1].tried.before
-    many = [held for held in trials.held(view) if held.admitted > 1 and first <= held.began <= last]
-    if len(many) < len(after) // 2:
+    many = [
+        len(later.trials)
+        for _, later, step in view.steps_of(State.OPEN, State.HALF_OPEN)
+        if first <= step.before <= last
+    ]
+    if min(many) < AT_ONCE:
         return None  # it lets one call try, and the check only says when
     return Evidence(
         says=f"{len(after)} times it let calls through again while they failed, each time just after a check "
-        f"was answered, up to {max(each.admitted for each in many)} calls at once",
+        f"was answered, {min(many)} to {max(many)} calls each time",
         span=(first, last),
     )
 

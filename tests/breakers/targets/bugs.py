@@ -371,6 +371,7 @@ CATALOGUE: dict[str, Bug] = {
         says="An active check of /health closes it although the calls themselves fail.",
         breaker=BelievesChecks,
         layers=lambda on: on.actively_checked(in_order(on)),
+        rules={"open_s": 3.0},  # or it closes by itself first
     ),
     "active-check-watched": Bug(
         says="No bug: /health is checked, and nothing comes of it.",

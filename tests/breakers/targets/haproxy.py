@@ -1,9 +1,9 @@
 """HAProxy before the dependency: calls observed passively, and an active check that marks it up again.
 
-``python haproxy.py --listen HOST:PORT --dependency HOST:PORT --log FILE``.  ``observe layer7`` takes the server
-down after so many answers 5xx in a row (``on-error mark-down``); only the active check of ``/health``, over the
-same address, brings it back, whatever becomes of the calls.  The truth is its own log of a server that is DOWN
-or UP; the moment is the one at which the line comes out of the pipe.
+``python haproxy.py --listen HOST:PORT --dependency HOST:PORT --log FILE``.  ``observe layer7`` takes the
+server down after so many answers 5xx in a row (``on-error mark-down``); only the active check of ``/health``,
+over the same address, brings it back, whatever becomes of the calls.  The truth is its own log of a server
+that is DOWN or UP; the moment is the one at which the line comes out of the pipe.
 
 Source: HAProxy's configuration manual, ``observe``, ``on-error``, ``error-limit``, ``option httpchk``.
 """
