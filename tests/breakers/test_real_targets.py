@@ -165,5 +165,5 @@ def test_haproxys_check_brings_back_a_server_whose_calls_fail(exercise: Callable
     """Marked down by errors, up again by its check of /health, over and over, as its own log has it."""
     came = exercise("haproxy", kinds="error", open_s=1.5)
     agrees(came, came.truth, least=5)
-    assert "active-check-overrides" in came.bugs, came.answer["answer"]
+    assert came.bugs == {"active-check-overrides"}, came.answer["answer"]
     assert any("checked actively" in note for note in came.answer["notes"])
