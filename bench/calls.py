@@ -104,8 +104,7 @@ def _answered() -> list[dict[str, Any]]:
     samples, entries, faults = _recorded()
     began = time.perf_counter()
     calls, ahead = calls_of(samples)
-    streams = analyse(calls, arrivals_of(entries), faults)
-    found = to_json(streams, wall_ahead_s=ahead)
+    found = to_json(analyse(calls, {"": arrivals_of(entries)}, faults), wall_ahead_s=ahead)
     text = json.dumps(found)
     answered = time.perf_counter() - began
     record = RunRecord(

@@ -61,6 +61,7 @@ def _storm(entry: str, *more: str) -> tuple[str, ...]:
     return ("breaker", "storm", "--entry", entry, *common, *more)
 
 
+@pytest.mark.quiet
 def test_a_path_with_nothing_that_stays_recovers(stage: Stage, proxy: ProxyClient) -> None:
     """The client calls the link itself; the goodput is back with the end of the errors."""
     out = stage.folder / "out"
@@ -74,6 +75,7 @@ def test_a_path_with_nothing_that_stays_recovers(stage: Stage, proxy: ProxyClien
     assert proxy.links()[0]["toxics"] == []
 
 
+@pytest.mark.quiet
 def test_a_trigger_that_nobody_notices_is_no_pass(stage: Stage, proxy: ProxyClient) -> None:
     """20 ms are within everybody's patience: nothing was shown."""
     entry = f"http://{proxy.links()[0]['listen']}/"
@@ -82,6 +84,7 @@ def test_a_trigger_that_nobody_notices_is_no_pass(stage: Stage, proxy: ProxyClie
     assert "did no harm" in told["answer"]
 
 
+@pytest.mark.quiet
 def test_a_sweep_offers_no_more_than_it_may_and_ends_with_a_bracket(stage: Stage, proxy: ProxyClient) -> None:
     """A path that nothing overloads survives the highest load given; each raised load was a fault."""
     entry = f"http://{proxy.links()[0]['listen']}/"

@@ -191,6 +191,8 @@ def main() -> None:
     command.add_argument("--shard", action="append", metavar="KEY=HOST:PORT", help="where a key's calls go")
     command.add_argument("--path", action="append", metavar="HOST:PORT", help="one for each replica")
     command.add_argument("--shared", action="store_true", help="one breaker for all shards or replicas")
+    command.add_argument("--order", choices=sorted(ORDERS), help="of breaker and retries; not with --bug")
+    command.add_argument("--retries", type=int, default=2)
     command.add_argument("--fallback", choices=["none", "marked", "unmarked"], default="none")
     options = command.parse_args()
     if options.bug and options.breaker != "own":
