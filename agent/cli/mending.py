@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.shared import AsJson, Leash, errors, open_store, print_json
+from agent.cli.shared import AsJson, Leash, errors, open_store, print_json, read_settings
 from agent.model import NotRecovered
 
 if TYPE_CHECKING:
     from agent.model import Injection
+    from agent.store import Store
 
 
 def heal(
     run_id: Annotated[str | None, typer.Option("--run", help="Only this run.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also runs that are still going on.")] = False,
     leash: Leash = False,
+    swept: Annotated[
+        bool, typer.Option("--sweep", help="Also what carries a run's label in the cluster, ledger or not.")
+    ] = False,
 ) -> None:
     """Undo what is broken and check that it is gone; by default what dead runs left behind."""
     from agent.safety.heal import heal as heal_run
@@ -35,10 +39,18 @@ def heal(
             for each in sorted({injection.run for injection in broken}):
                 store.abort(each)
                 results.append(heal_run(store, each))
+        for found in _sweep(store) if swept else ():
+            typer.echo(f"swept: {found}", err=True)
         left = [one for result in results for one in result.left]
         typer.echo(f"healed: {sum(len(result.healed) for result in results)}, left: {len(left)}", err=True)
         if left:
             raise NotRecovered("NOT RECOVERED: " + "; ".join(f"{what}: {why}" for what, why in left))
+
+
+def _sweep(store: Store) -> list[str]:
+    from agent.sweep import sweep
+
+    return sweep(store, read_settings())
 
 
 def ledger(

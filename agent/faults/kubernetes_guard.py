@@ -44,6 +44,11 @@ def forbidden(namespace: str, patterns: Sequence[str], own: str | None) -> str |
     return f"namespace {namespace} is not in GAMEDAY_NAMESPACES ({', '.join(patterns)})"
 
 
+def is_pattern(name: str) -> bool:
+    """Whether *name* is a pattern rather than a namespace."""
+    return any(each in name for each in "*?[")
+
+
 def is_exempt(labels: Sequence[Mapping[str, str]]) -> bool:
     """Whether any of the *labels* of a target, its owners and its namespace says hands off."""
     return any(each.get(EXEMPT) == "true" for each in labels)

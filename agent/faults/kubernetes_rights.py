@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.model import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.clients.kubernetes import Api
+
+REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -47,6 +57,16 @@ _CHOOSE = (*_NAMESPACE, *_list("pods"), *_get("pods"), *_OWNERS)
 RIGHTS: dict[str, tuple[Right, ...]] = {
     "pods.kill": (*_CHOOSE, Right(resource="pods", subresource="eviction", verb="create")),
     "pods.kill by: delete": (*_CHOOSE, Right(resource="pods", verb="delete")),
+    "networkpolicies.isolate": (
+        *_CHOOSE,
+        Right(resource="pods", subresource="proxy", verb="get"),
+        Right(resource="pods", verb="patch"),
+        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "patch", "delete")),
+        *(
+            Right(group="networking.k8s.io", resource="networkpolicies", verb=verb)
+            for verb in ("create", "get", "delete")
+        ),
+    ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
     "probes.services has_endpoints": (
@@ -63,3 +83,40 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
     "probes.nodes": (Right(resource="nodes", verb="list", everywhere=True),),
 }
 """Fault or probe -> what it needs.  Owners of other kinds than a Deployment's need less."""
+
+
+def check(api: Api, fault: str, namespace: str) -> None:
+    """Refuse unless everything that *fault* needs is allowed; for faults that make more than one object.
+
+    Raises:
+        Refused: Something is not; says what.
+    """
+    if lacking := missing(api, RIGHTS[fault], namespace):
+        raise Refused(
+            f"{fault} is not allowed in namespace {namespace}: {', '.join(lacking)} (403); nothing was touched"
+        )
+
+
+def missing(api: Api, rights: Sequence[Right], namespace: str | None) -> list[str]:
+    """Return which of *rights* the API server would not grant, in *namespace* or everywhere."""
+    return [right.rule for right in rights if not _may(api, right, namespace)]
+
+
+def _may(api: Api, right: Right, namespace: str | None) -> bool:
+    """Ask the API server; a review is answered and kept nowhere."""
+    asked = {
+        "group": right.group,
+        "resource": right.resource,
+        "subresource": right.subresource,
+        "verb": right.verb,
+    }
+    if right.resource == "namespaces":
+        asked["name"] = namespace or ""
+    if namespace and not right.everywhere:
+        asked["namespace"] = namespace
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": asked},
+    }
+    return bool(api.post(REVIEW, review)["status"]["allowed"])
