@@ -67,6 +67,15 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
             for verb in ("create", "get", "delete")
         ),
     ),
+    "heal --sweep": (
+        *_list("pods"),
+        *_list("jobs", group="batch"),
+        *_list("networkpolicies", group="networking.k8s.io"),
+        *_get("networkpolicies", group="networking.k8s.io"),
+        Right(resource="pods", verb="patch"),
+        Right(group="batch", resource="jobs", verb="delete"),
+        Right(group="networking.k8s.io", resource="networkpolicies", verb="delete"),
+    ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
     "probes.services has_endpoints": (
@@ -93,7 +102,7 @@ def check(api: Api, fault: str, namespace: str) -> None:
     """
     if lacking := missing(api, RIGHTS[fault], namespace):
         raise Refused(
-            f"{fault} is not allowed in namespace {namespace}: {', '.join(lacking)} (403); nothing was touched"
+            f"{fault} is not allowed in {namespace}: {', '.join(lacking)} (403); nothing was touched"
         )
 
 

@@ -140,7 +140,7 @@ def test_a_row_of_the_table_of_rights_is_enough_and_none_of_it_is_too_much(scene
 
 
 def test_an_isolation_asks_for_all_its_rights_before_it_makes_anything(scene: Scene) -> None:
-    """With any one less it is refused, and no Job or policy is made; with all it gets as far as the network."""
+    """With any one less it is refused and nothing is made; with all it gets as far as the network."""
     needed = RIGHTS["networkpolicies.isolate"]
     where = {"namespace": scene.namespace, "selector": "app=gateway", "port": 8080}
     for index, left_out in enumerate(needed):
