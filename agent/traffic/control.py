@@ -105,8 +105,8 @@ class Control:
             raise UsageError(f"timeout_s is above 0 and at most {self._plan.timeout_s:g}, not {timeout_s:g}")
         if for_s is not None and not 0 < for_s < math.inf:
             raise UsageError(f"for_s is above 0, not {for_s:g}")
-        self._clear()
         offer = replace(self._offer, rate_rps=rate_rps, timeout_s=timeout_s, mix=_mix(mix), why="change")
+        self._clear()  # after everything that may refuse: a surge must not lose its lease and stay
         self._adopt(offer)
         if for_s is not None:
             self._over = asyncio.get_running_loop().call_later(for_s, self._back, "change over")

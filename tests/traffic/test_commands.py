@@ -197,6 +197,20 @@ def test_lowering_ends_a_surge(tmp_path: Path, server: tuple[str, list[bytes]]) 
     assert (now["surge"], now["offer"]["rate_rps"]) == (None, 10.0)
 
 
+def test_a_change_that_is_refused_leaves_a_surge_its_lease(
+    tmp_path: Path, server: tuple[str, list[bytes]], until: Callable[..., Any]
+) -> None:
+    """Whatever is wrong with it; the surge still ends by itself."""
+    with driven(tmp_path, server[0] + "/ok"):
+        commands.begin_surge(tmp_path, name="s", rate_rps=300.0, lease_s=1.5, max_duration_s=9.0)
+        for wrong in (Mix(share=2.0), Mix(share=0.5, path="x"), Mix(share=0.5, headers={"a": "\n"})):
+            with pytest.raises(UsageError):
+                commands.change(tmp_path, mix=wrong)
+        assert commands.status(tmp_path)["surge"]["name"] == "s"
+        until(lambda: commands.status(tmp_path)["surge"] is None)
+        assert commands.status(tmp_path)["offer"]["rate_rps"] == 100.0
+
+
 def test_a_folder_with_a_long_name_can_be_commanded(tmp_path: Path, server: tuple[str, list[bytes]]) -> None:
     """A socket's name has 108 bytes; a home may lie deeper than that."""
     folder = tmp_path / ("x" * 120) / "run"
