@@ -15,7 +15,7 @@ from agent import __version__
 from agent.catalog.redact import redact
 from agent.execution.spawn import start_child, start_watch
 from agent.filing import folder as filing
-from agent.model import Radius, RunRecord
+from agent.model import Mark, Radius, RunRecord
 from agent.report import from_json, json_text
 from agent.run import Effects, Run, refused
 from agent.safety import gates, owner
@@ -50,9 +50,10 @@ class Agent:
         *,
         stop: Stop,
         leashed: bool = False,
+        because: str = "",
         observe: Callable[[RunRecord, object], None] = lambda _record, _event: None,
     ) -> RunRecord:
-        """Run *experiment* and return its finished, filed record.
+        """Run *experiment* and return its finished, filed record; *because* is told in it.
 
         Raises:
             StoreUnavailable: Nothing can be recorded, so nothing was started.
@@ -69,7 +70,8 @@ class Agent:
             agent_version=__version__,
         )
         row = self._begin(record, experiment)
-        record = record.with_(started_at=row)
+        asked = (Mark(at=row, kind="asked", says=because),) if because else ()
+        record = record.with_(started_at=row, marks=asked)
         if why := self._closed_gate(experiment):
             return refused(record, why, self.store)
         folder = run_folder(self.settings.home, run)

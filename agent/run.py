@@ -276,7 +276,7 @@ class Run:
             injections=injections,
             activities=tuple(now.activities),
             looks=tuple(now.looks),
-            marks=tuple(now.marks),
+            marks=(*now.record.marks, *now.marks),
             recovered=result.clean and not any(injection.open for injection in injections),
         )
         verdict, reason = judge(record, self._course(), self._allowed)

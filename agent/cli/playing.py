@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,12 @@ from agent.cli.shared import (
     write,
 )
 from agent.model import EXIT_USAGE, UsageError
+
+if TYPE_CHECKING:
+    from agent.catalog.experiment import Experiment
+    from agent.compose import Agent
+    from agent.model import RunRecord
+    from agent.stop import StopRequest
 
 
 def run(
@@ -74,15 +80,17 @@ def validate(
 
 
 def check(
-    tag: Annotated[list[str], typer.Option(help="Run experiments that carry all of these tags.")],
     junit: Annotated[Path, typer.Option(help="Where the JUnit report goes.")],
+    tag: Annotated[list[str] | None, typer.Option(help="Run what carries all of these tags.")] = None,
+    after: Annotated[
+        str, typer.Option(help="Wait for this rollout (deployment/NAME) and run what names it in its after.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="The namespace of --after.")] = "default",
     experiments: Annotated[Path, typer.Option(help="The folder of experiments.")] = Path("experiments"),
-    timeout: Annotated[
-        float, typer.Option(help="Seconds for all of them; the rest is not started.")
-    ] = 1800.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for all of it; the rest is not started.")] = 1800.0,
     as_json: AsJson = False,
 ) -> None:
-    """Run everything with a tag: the step of a pipeline after a deploy."""
+    """Run everything with a tag, or after a rollout: the step of a pipeline after a deploy."""
     import threading
 
     from agent.catalog.read import discover, read
@@ -91,20 +99,62 @@ def check(
 
     with errors(), open_home() as agent:
         found = [read(path) for path in discover([experiments])]
-        chosen = [each for each in found if set(tag) <= set(each.allowance.tags)]
+        chosen = _chosen(found, tag or [], after, namespace)
         if not chosen:
-            raise UsageError(f"no experiment under {experiments} carries the tags {', '.join(tag)}")
+            wanted = [*(f"the tag {each}" for each in tag or ()), *([f"after: {after}"] if after else ())]
+            raise UsageError(f"no experiment under {experiments} has {', '.join(wanted)}")
         stop = on_signals()
         timer = threading.Timer(timeout, stop.ask, [f"The {timeout:g} s of --timeout were over"])
         timer.daemon = True
         timer.start()
-        records = play(agent, chosen, leashed=False, stop=stop)
+        records = (
+            _play_after(agent, chosen, after, namespace, stop) if after else play(agent, chosen, stop=stop)
+        )
         write(junit, suite(records))
         tell(records, as_json=as_json, several=True)
         undone = len(chosen) - len(records)
         if undone:
             typer.echo(f"{undone} experiments were not started", err=True)
         raise typer.Exit(max([*(record.exit_code for record in records), 3 if undone else 0]))
+
+
+def _chosen(found: list[Experiment], tags: list[str], after: str, namespace: str) -> list[Experiment]:
+    """Return the experiments that are meant.
+
+    Raises:
+        UsageError: Neither tags nor a rollout were given.
+    """
+    if not tags and not after:
+        raise UsageError("say which experiments: --tag, or --after deployment/NAME")
+    chosen = [each for each in found if set(tags) <= set(each.allowance.tags)]
+    if not after:
+        return chosen
+    waiting = [(each, each.allowance.after) for each in chosen]
+    return [each for each, its in waiting if its and after in its.workloads and its.namespace == namespace]
+
+
+def _play_after(
+    agent: Agent, chosen: list[Experiment], after: str, namespace: str, stop: StopRequest
+) -> list[RunRecord]:
+    """Wait for the rollout, then run; what undoes the rollout is the last one."""
+    from agent.model import Verdict
+    from agent.safety.context import run_folder
+    from agent.schedule.awaiting import await_rollout
+    from agent.schedule.rollouts import Workload
+    from agent.schedule.undo import undo_and_file
+
+    rollout = await_rollout(
+        Workload.parse(after, namespace), stop=stop, tell=lambda says: typer.echo(says, err=True)
+    )
+    records: list[RunRecord] = []
+    for experiment in chosen:
+        records += play(agent, [experiment], stop=stop, because=rollout.because)
+        its = experiment.allowance.after
+        if its and its.rollback and records and records[-1].verdict is Verdict.DEVIATED:
+            folder = run_folder(agent.settings.home, records[-1].run)
+            typer.echo(undo_and_file(rollout, run=records[-1].run, folder=folder), err=True)
+            break
+    return records
 
 
 def demo() -> None:

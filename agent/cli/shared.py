@@ -97,8 +97,9 @@ def play(
     agent: Agent,
     experiments: Sequence[Experiment],
     *,
-    leashed: bool,
+    leashed: bool = False,
     stop: Any = None,
+    because: str = "",
     progress: type[Progress] | None = None,
 ) -> list[RunRecord]:
     """Run *experiments* one after the other; a request to stop ends the present one and skips the rest."""
@@ -111,7 +112,9 @@ def play(
         if stop.why is not None:
             break
         with (progress or Progress)(agent.settings.home) as telling:
-            records.append(agent.run(experiment, stop=stop, leashed=leashed, observe=telling))
+            records.append(
+                agent.run(experiment, stop=stop, leashed=leashed, because=because, observe=telling)
+            )
     return records
 
 

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kubernetes.client import ApiClient, Configuration
+    from urllib3 import HTTPResponse
 
     from agent.model import Json
 
 MANAGER = "gameday"
 """The field manager of everything we write: it stands in ``metadata.managedFields``."""
+JSON, MERGE = "application/json", "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 TIMEOUT_S = 10.0
 PAGE = 500
 READ_PAUSES_S = (0.1, 0.4)
@@ -109,10 +112,11 @@ class Api:
 
     def raw(self, path: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
         """Return what *path* answers, whatever it is, asked once: for the API server's proxies."""
-        status, data = self._ask("GET", path, {}, None, timeout_s)
-        if not 200 <= status < 400:
-            _parsed(status, data, f"GET {path}")
-        return data
+        with self._answer("GET", path, {}, None, timeout_s) as answer:
+            if not 200 <= answer.status < 400:
+                _parsed(answer.status, answer.data, f"GET {path}")
+            data: bytes = answer.data
+            return data
 
     def items(
         self,
@@ -139,41 +143,82 @@ class Api:
         """Create *body* at *path*."""
         return self._call("POST", path, {"fieldManager": MANAGER, **query}, body, timeout_s)
 
-    def patch(self, path: str, body: Object, *, timeout_s: float = TIMEOUT_S) -> Object:
-        """Merge *body* (RFC 7386) into the object at *path*."""
-        return self._call("PATCH", path, {"fieldManager": MANAGER}, body, timeout_s)
+    def put(self, path: str, body: Object, *, timeout_s: float = TIMEOUT_S) -> Object:
+        """Replace the object at *path*, if it still has the resource version that *body* names."""
+        return self._call("PUT", path, {"fieldManager": MANAGER}, body, timeout_s)
+
+    def patch(
+        self, path: str, body: Object, *, strategic: bool = False, timeout_s: float = TIMEOUT_S
+    ) -> Object:
+        """Merge *body* into the object at *path*: as RFC 7386 says, or by Kubernetes' *strategic* rules."""
+        kind = STRATEGIC if strategic else MERGE
+        return self._call("PATCH", path, {"fieldManager": MANAGER}, body, timeout_s, kind=kind)
+
+    def watch(self, path: str, *, since: str, timeout_s: float) -> Iterator[Object]:
+        """Yield what changes at *path* after the resource version *since*, as ``{"type", "object"}``.
+
+        Ends after *timeout_s*, by the server's clock or a little later by ours; the caller lists again.
+        """
+        query: dict[str, str | int] = {
+            "watch": "true",
+            "resourceVersion": since,
+            "allowWatchBookmarks": "true",
+        }
+        query["timeoutSeconds"] = int(timeout_s)
+        with self._answer("GET", path, query, None, timeout_s + TIMEOUT_S) as answer:
+            if answer.status != 200:
+                _parsed(answer.status, answer.data, f"GET {path}")
+            for line in answer:
+                yield dict(orjson.loads(line))
 
     def delete(self, path: str, body: Object | None = None, *, timeout_s: float = TIMEOUT_S) -> Object:
         """Delete the object at *path*; *body* are DeleteOptions."""
         return self._call("DELETE", path, {}, body or {}, timeout_s)
 
     def _call(
-        self, method: str, path: str, query: Mapping[str, str | int], body: Object | None, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Object | None,
+        timeout_s: float,
+        *,
+        kind: str = JSON,
     ) -> Object:
-        status, data = self._ask(method, path, query, body, timeout_s)
-        return _parsed(status, data, f"{method} {path}")
+        with self._answer(method, path, query, body, timeout_s, kind=kind) as answer:
+            return _parsed(answer.status, answer.data, f"{method} {path}")
 
-    def _ask(
-        self, method: str, path: str, query: Mapping[str, str | int], body: Object | None, timeout_s: float
-    ) -> tuple[int, bytes]:
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int],
+        body: Object | None,
+        timeout_s: float,
+        *,
+        kind: str = JSON,
+    ) -> Iterator[HTTPResponse]:
+        """Send a request and give out its answer, not yet read; what goes wrong meanwhile is a sentence."""
         import urllib3.exceptions  # noqa: PLC0415  # lazily, with kubernetes
 
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = self._client.param_serialize(
             method=method,
             resource_path=path,
             query_params=list(query.items()),
-            header_params={"Accept": "application/json", "Content-Type": kind},
+            header_params={"Accept": JSON, "Content-Type": kind},
             body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            answer = self._client.call_api(*request, _request_timeout=timeout_s)
-            data: bytes = answer.response.data
+            answer = self._client.call_api(*request, _request_timeout=timeout_s).response
+            try:
+                yield answer
+            finally:
+                answer.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             says = f"{self.place.server} did not answer {method} {path}: {type(error).__name__}: {error}"
             raise KubernetesError(says) from error
-        return answer.status, data
 
     def exec(
         self,

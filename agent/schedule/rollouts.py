@@ -78,6 +78,11 @@ class Rollout:
         """The rollout's name for good."""
         return f"{self.uid}/{self.revision}"
 
+    @property
+    def because(self) -> str:
+        """Why a run after it was started."""
+        return f"after revision {self.revision} of {self.workload}"
+
 
 def read_rollout(workload: Workload, found: Mapping[str, Any]) -> Rollout:
     """Return the present rollout of *workload*, whose object in the API is *found*.
@@ -153,6 +158,7 @@ class Due:
 
     after: After
     _finished: Rollout | None = field(default=None, init=False)
+    _settled: str = field(default="", init=False)
     _since: float = field(default=0.0, init=False)
     _started: float = field(default=float("-inf"), init=False)
 
@@ -160,7 +166,7 @@ class Due:
         """Take in how the workload stands now; None when it is gone."""
         if rollout is None or rollout.progress is not Progress.FINISHED:
             self._finished = None
-        elif self._finished is None or self._finished.id != rollout.id:
+        elif rollout.id != self._settled and (self._finished is None or self._finished.id != rollout.id):
             self._finished, self._since = rollout, now
 
     def at(self) -> float | None:
@@ -169,11 +175,13 @@ class Due:
             return None
         return max(self._since + self.after.settle_s, self._started + self.after.debounce_s)
 
-    def take(self, now: float) -> Rollout | None:
-        """Return the rollout that it is due for by *now*, only once."""
+    def ready(self, now: float) -> Rollout | None:
+        """Return the rollout that it is due for by *now*."""
         at = self.at()
-        if at is None or now < at:
-            return None
-        taken, self._finished = self._finished, None
-        self._started = now
-        return taken
+        return self._finished if at is not None and now >= at else None
+
+    def settled(self, *, started: float | None) -> None:
+        """Have done with the rollout that was ready: a run *started* then, or none was needed."""
+        self._settled = self._finished.id if self._finished else self._settled
+        self._finished = None
+        self._started = self._started if started is None else started

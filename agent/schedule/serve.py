@@ -1,4 +1,4 @@
-"""``gameday serve``: experiments on the schedule that each file names."""
+"""``gameday serve``: experiments on the schedule, and after the rollouts, that each file names."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from apscheduler.triggers.cron import CronTrigger
 
 from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import discover, read
-from agent.model import GamedayError
+from agent.model import GamedayError, Verdict
+from agent.safety.context import run_folder
+from agent.schedule.releases import Releases
+from agent.schedule.undo import undo_and_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.catalog.experiment import Experiment
     from agent.compose import Agent
+    from agent.model import RunRecord
+    from agent.schedule.rollouts import Rollout
     from agent.stop import StopRequest
 
 log = structlog.get_logger()
@@ -38,7 +43,11 @@ class Calendar:
     folder: Path
     stop: StopRequest
     scheduler: BackgroundScheduler
+    releases: Releases = field(init=False)
     _seen: dict[Path, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.releases = Releases(self._start_after)
 
     def refresh(self) -> None:
         """Take over the folder as it is now; a broken file is told and stops no other."""
@@ -61,9 +70,10 @@ class Calendar:
             self._drop(path)
             log.error("experiment_refused", file=str(path), why=[str(each) for each in error.errors])
             return
+        self.releases.take(experiment)
         due = experiment.allowance.schedule
         if due is None:
-            self._drop(path)
+            self._unschedule(path)
             return
         trigger = CronTrigger.from_crontab(due.cron, timezone=ZoneInfo(due.timezone))
         trigger.jitter = due.jitter_s or None
@@ -80,21 +90,42 @@ class Calendar:
         log.info("experiment_scheduled", file=str(path), cron=due.cron, timezone=due.timezone)
 
     def _drop(self, path: Path) -> None:
+        self.releases.drop(path)
+        self._unschedule(path)
+
+    def _unschedule(self, path: Path) -> None:
         if self.scheduler.get_job(str(path)):
             self.scheduler.remove_job(str(path))
             log.info("experiment_unscheduled", file=str(path))
 
-    def _run(self, experiment: Experiment) -> None:
+    def _start_after(self, experiment: Experiment, rollout: Rollout) -> None:
+        """Have the run after *rollout* wait for its turn among the others."""
+        self.scheduler.add_job(
+            self._run_after,
+            args=[experiment, rollout],
+            id=f"{experiment.path} after {rollout.id}",
+            replace_existing=True,
+            misfire_grace_time=None,  # it was claimed, so nobody else will run it
+        )
+
+    def _run_after(self, experiment: Experiment, rollout: Rollout) -> None:
+        after = experiment.allowance.after
+        record = self._run(experiment, because=rollout.because)
+        if record and after and after.rollback and record.verdict is Verdict.DEVIATED:
+            undo_and_file(rollout, run=record.run, folder=run_folder(self.agent.settings.home, record.run))
+
+    def _run(self, experiment: Experiment, *, because: str = "on its schedule") -> RunRecord | None:
         if self.stop.why is not None:
-            return
+            return None
         try:
-            record = self.agent.run(experiment, stop=self.stop)
+            record = self.agent.run(experiment, stop=self.stop, because=because)
         except GamedayError as error:
             log.error("run_failed", file=str(experiment.path), why=str(error))
-            return
+            return None
         log.info(
             "run_ended", run=record.run, title=record.title, verdict=record.verdict, reason=record.reason
         )
+        return record
 
 
 def serve(agent: Agent, folder: Path, *, stop: StopRequest, at_once: int) -> None:
@@ -107,6 +138,8 @@ def serve(agent: Agent, folder: Path, *, stop: StopRequest, at_once: int) -> Non
     try:
         while not select.select([stop], [], [], LOOK_FOR_FILES_EVERY_S)[0]:
             calendar.refresh()
+            calendar.releases.turn()
     finally:
+        calendar.releases.end()
         scheduler.shutdown(wait=True)
         log.info("stopped", why=stop.why)

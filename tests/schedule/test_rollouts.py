@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,6 +133,14 @@ def after(settle_s: float = 10.0, debounce_s: float = 60.0) -> After:
     )
 
 
+def take(due: Due, now: float) -> Rollout | None:
+    """Start what is ready."""
+    ready = due.ready(now)
+    if ready is not None:
+        due.settled(started=now)
+    return ready
+
+
 def rollout(revision: int, progress: Progress = Progress.FINISHED) -> Rollout:
     """Return a rollout of the gateway."""
     return Rollout(workload=GATEWAY, uid="u-1", revision=str(revision), progress=progress, says="")
@@ -143,27 +150,28 @@ def test_it_is_due_once_when_the_rollout_has_settled() -> None:
     """Not before the settle time, not for a rollout that began anew meanwhile, and not twice."""
     due = Due(after=after(settle_s=10))
     due.see(rollout(2), now=100.0)
-    assert due.take(109.9) is None
+    assert take(due, 109.9) is None
     due.see(rollout(3, Progress.GOING_ON), now=109.9)
-    assert due.take(111.0) is None
+    assert take(due, 111.0) is None
     due.see(rollout(3), now=112.0)
-    assert due.take(121.0) is None
-    taken = due.take(122.0)
+    assert take(due, 121.0) is None
+    taken = take(due, 122.0)
     assert taken is not None
     assert taken.revision == "3"
-    assert due.take(500.0) is None
+    due.see(rollout(3), now=300.0)
+    assert take(due, 500.0) is None
 
 
 def test_of_rollouts_in_quick_succession_the_newest_counts() -> None:
     """What finishes within the debounce time waits, and is overtaken by what comes after it."""
     due = Due(after=after(settle_s=1, debounce_s=60))
     due.see(rollout(2), now=0.0)
-    assert due.take(1.0) is not None
+    assert take(due, 1.0) is not None
     due.see(rollout(3), now=10.0)
-    assert due.take(20.0) is None
+    assert take(due, 20.0) is None
     due.see(rollout(4), now=30.0)
     assert due.at() == 61.0
-    taken = due.take(61.0)
+    taken = take(due, 61.0)
     assert taken is not None
     assert taken.revision == "4"
 
@@ -179,7 +187,7 @@ def test_whatever_happens_runs_keep_their_distance_and_never_repeat_without_news
 ) -> None:
     """Starts are ``debounce_s`` apart, each is ``settle_s`` after the last news of its rollout."""
     due, now, starts = Due(after=after()), 0.0, []
-    last_change, seen = 0.0, None
+    last_change, seen, settled = 0.0, None, ""
     for wait, revision, progress, gone in events:
         now += wait
         fresh = None if gone else rollout(revision, progress)
@@ -188,9 +196,10 @@ def test_whatever_happens_runs_keep_their_distance_and_never_repeat_without_news
             last_change = now
         seen = standing
         due.see(fresh, now)
-        if taken := due.take(now):
+        if taken := take(due, now):
             assert now - last_change >= 10.0
             assert not starts or now - starts[-1] >= 60.0
-            assert taken == replace(taken, progress=Progress.FINISHED)
+            assert taken.progress is Progress.FINISHED
+            assert taken.id != settled
+            settled = taken.id
             starts.append(now)
-            seen = None

@@ -1,0 +1,96 @@
+"""Follows workloads in the cluster: one watch for each kind in a namespace, begun anew when it ends."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent.clients.kubernetes import KubernetesError, connect
+from agent.model import GamedayError
+from agent.schedule.rollouts import KINDS, Rollout, Workload, read_rollout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from queue import SimpleQueue
+
+log = structlog.get_logger()
+
+WATCH_S = 240.0
+"""A watch is asked to end after so long, so that a connection that died in silence is noticed."""
+PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+GONE = 410
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """How a workload stands now; ``rollout`` is None when it is not there."""
+
+    workload: Workload
+    rollout: Rollout | None
+
+
+class Follower(threading.Thread):
+    """Puts :class:`News` about the workloads of *kind* in *namespace* that ``wanted`` names into a queue.
+
+    A daemon thread that nothing depends on for safety; it ends with *over*, or with the process.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        kind: str,
+        *,
+        wanted: Callable[[], Collection[str]],
+        news: SimpleQueue[News],
+        over: threading.Event,
+    ) -> None:
+        super().__init__(name=f"follow-{namespace}-{kind}", daemon=True)
+        self._namespace, self._kind = namespace, kind
+        self._path = f"/apis/apps/v1/namespaces/{namespace}/{KINDS[kind]}"
+        self._wanted, self._news, self._over = wanted, news, over
+
+    def run(self) -> None:
+        """List, watch, and begin again, until it is over."""
+        failures = 0
+        while not self._over.is_set():
+            try:
+                with connect() as api:  # anew each time: the token may have been renewed
+                    since = self._list(api)
+                    failures = 0
+                    self._watch(api, since)
+            except GamedayError as error:
+                pause = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
+                failures += 1
+                log.warning("rollouts_unseen", namespace=self._namespace, kind=self._kind, why=str(error))
+                self._over.wait(pause)
+
+    def _list(self, api: Any) -> str:
+        """Tell how everything wanted stands now, and return since when to watch."""
+        found = api.get(self._path)
+        there = {each["metadata"]["name"]: each for each in found["items"]}
+        for name in self._wanted():
+            self._tell(name, there.get(name))
+        return str(found["metadata"]["resourceVersion"])
+
+    def _watch(self, api: Any, since: str) -> None:
+        for event in api.watch(self._path, since=since, timeout_s=WATCH_S):
+            found = event["object"]
+            if event["type"] == "ERROR":
+                if found.get("code") == GONE:
+                    return  # the past that we asked for is no longer kept: list again
+                raise KubernetesError(f"watch {self._path}: {found.get('message')}", status=found.get("code"))
+            if event["type"] == "BOOKMARK":
+                continue
+            name = found["metadata"]["name"]
+            if name in self._wanted():
+                self._tell(name, None if event["type"] == "DELETED" else found)
+            if self._over.is_set():
+                return
+
+    def _tell(self, name: str, found: dict[str, Any] | None) -> None:
+        workload = Workload(kind=self._kind, namespace=self._namespace, name=name)
+        rollout = None if found is None else read_rollout(workload, found)
+        self._news.put(News(workload=workload, rollout=rollout))
