@@ -1,0 +1,213 @@
+"""Runs after rollouts on a real cluster: once each, by one agent, undone where the experiment says so."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Stage
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+LOSES = {"func": "is_whole"}
+
+
+class Agent:
+    """A ``gameday serve`` with a home of its own, and what it logged."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.events: list[dict[str, Any]] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.startswith("{"):
+                self.events.append(json.loads(line))
+
+    def count(self, event: str) -> int:
+        """How often *event* was logged."""
+        return sum(each["event"] == event for each in self.events)
+
+    def end(self) -> None:
+        """End it as an operator does."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0
+        self._thread.join(20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A namespace with a Deployment called gateway, and agents that may watch it."""
+
+    cluster: Any
+    namespace: str
+    stage: Stage
+    folder: Path
+
+    def kubectl(self, *words: str) -> str:
+        """Run kubectl in the namespace."""
+        said: str = self.cluster.kubectl("--namespace", self.namespace, *words, within_s=90)
+        return said
+
+    def deploy(self, version: str) -> None:
+        """Roll out another *version*, and wait until that is done."""
+        self.kubectl("set", "env", "deployment/gateway", f"VERSION={version}")
+        self.kubectl("rollout", "status", "deployment/gateway", "--timeout=60s")
+
+    @property
+    def version(self) -> str:
+        """The version that the Deployment asks for."""
+        return self.kubectl(
+            "get", "deployment/gateway", "-o", "jsonpath={.spec.template.spec.containers[0].env[0].value}"
+        )
+
+    @property
+    def memories(self) -> list[dict[str, Any]]:
+        """What agents wrote down about rollouts."""
+        found: list[dict[str, Any]] = self.cluster.read("leases", "--namespace", self.namespace)["items"]
+        return found
+
+    def experiment(self, *, loses: bool = False, **after: Any) -> Path:
+        """Put an experiment into the folder that runs after the gateway's rollouts."""
+        keys = {
+            "workloads": ["deployment/gateway"],
+            "namespace": self.namespace,
+            "settle_s": 1,
+            "debounce_s": 0,
+        }
+        changes: dict[str, Any] = {"gameday": {"after": {**keys, **after}, "recover_within_s": 5}}
+        if loses:
+            arguments = {"path": str(self.stage.broken)}
+            changes |= {"probe": {**LOSES, "arguments": arguments}, "hold_s": 2}
+        return self.stage.experiment(**changes).replace(self.folder / "after.json")
+
+    def serve(self, home: str = "home") -> Agent:
+        """Start an agent."""
+        environ = {"GAMEDAY_LOG_LEVEL": "info", "GAMEDAY_HOME": str(self.stage.folder / home)}
+        environ |= {"KUBECONFIG": str(self.cluster.kubeconfig), "GAMEDAY_NAMESPACES": self.namespace}
+        return Agent(self.stage.start("agent", "serve", "--experiments", str(self.folder), **environ))
+
+
+@pytest.fixture
+def shop(cluster: Any, namespace: str, web: Any, stage: Stage, tmp_path: Path) -> Iterator[Shop]:
+    """A gateway of two, rolled out."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    cluster.apply(web("gateway", namespace, replicas=2))
+    shop = Shop(cluster=cluster, namespace=namespace, stage=stage, folder=folder)
+    shop.deploy("1")
+    yield shop
+    for started in stage.started:
+        started.kill()
+
+
+def test_a_rollout_is_followed_by_one_run_and_scaling_by_none(shop: Shop, until: Callable[..., Any]) -> None:
+    """What was there before is no news; a rollout while the agent is away is news when it returns."""
+    shop.experiment()
+    agent = shop.serve()
+    until(lambda: shop.memories)
+    shop.kubectl("scale", "deployment/gateway", "--replicas=3")
+    shop.kubectl("rollout", "status", "deployment/gateway", "--timeout=60s")
+    shop.deploy("2")
+    until(lambda: agent.count("run_ended"), within_s=60)
+    agent.end()
+    assert agent.count("run_ended") == 1
+    shop.deploy("3")
+    agent = shop.serve()
+    until(lambda: agent.count("run_ended"), within_s=60)
+    agent.end()
+    assert agent.count("run_ended") == 1
+    assert shop.memories[0]["metadata"]["ownerReferences"][0]["name"] == "gateway"
+
+
+def test_of_two_agents_one_runs_it(shop: Shop, until: Callable[..., Any]) -> None:
+    """Both see the rollout; the second finds it claimed."""
+    shop.experiment()
+    agents = [shop.serve("one"), shop.serve("two")]
+    for agent in agents:
+        until(lambda agent=agent: agent.count("serving"))
+    until(lambda: shop.memories)
+    shop.deploy("2")
+    until(lambda: sum(agent.count("run_ended") for agent in agents), within_s=60)
+    shop.deploy("3")
+    until(lambda: sum(agent.count("run_ended") for agent in agents) == 2, within_s=60)
+    for agent in agents:
+        agent.end()
+    assert sum(agent.count("run_ended") for agent in agents) == 2
+
+
+def test_a_rollout_that_deviates_is_undone_where_the_experiment_says_so(
+    shop: Shop, until: Callable[..., Any]
+) -> None:
+    """Back to the version before, with the run's name on it; the undoing is no rollout to run after."""
+    shop.experiment(loses=True, on_deviated="rollback")
+    agent = shop.serve()
+    until(lambda: shop.memories)
+    shop.deploy("2")
+    until(lambda: agent.count("rollout_undone"), within_s=60)
+    shop.kubectl("rollout", "status", "deployment/gateway", "--timeout=60s")
+    assert shop.version == "1"
+    (run,) = [each["run"] for each in agent.events if each["event"] == "run_ended"]
+    cause = json.loads(shop.kubectl("get", "deployment/gateway", "-o", "json"))["metadata"]["annotations"]
+    assert run in cause["kubernetes.io/change-cause"]
+    told = json.loads((shop.stage.home / "runs" / run / "rollback.json").read_text())
+    assert told["undone"] is True
+    agent.end()
+
+
+def test_the_step_of_a_pipeline_waits_runs_and_exits_with_the_verdict(shop: Shop, tmp_path: Path) -> None:
+    """``gameday check --after``: HELD is 0, and JUnit names the experiment."""
+    shop.experiment()
+    shop.kubectl("set", "env", "deployment/gateway", "VERSION=2")
+    code, told, errors = check(shop, tmp_path / "held.xml")
+    assert (code, [each["verdict"] for each in told["runs"]]) == (0, ["HELD"]), told
+    assert "The file is not there" in (tmp_path / "held.xml").read_text()
+    code, told, errors = check(shop, tmp_path / "none.xml", workload="deployment/nobody")
+    assert code == 2
+    assert "after: deployment/nobody" in errors
+
+
+def test_a_deviation_in_a_pipeline_undoes_the_rollout_and_fails_the_step(shop: Shop, tmp_path: Path) -> None:
+    """DEVIATED is 1, and the version before is back."""
+    shop.experiment(loses=True, on_deviated="rollback")
+    shop.deploy("2")
+    code, told, errors = check(shop, tmp_path / "deviated.xml")
+    assert (code, [each["verdict"] for each in told["runs"]]) == (1, ["DEVIATED"]), told
+    assert "was undone, back to" in errors
+    assert shop.version == "1"
+
+
+def test_a_rollout_that_fails_is_told_and_nothing_is_run(shop: Shop, tmp_path: Path) -> None:
+    """An image that cannot be pulled: the progress deadline passes, and the step is INCONCLUSIVE."""
+    shop.experiment()
+    short = '{"spec":{"progressDeadlineSeconds":3}}'
+    shop.kubectl("patch", "deployment/gateway", "--type=merge", "-p", short)
+    shop.kubectl("set", "image", "deployment/gateway", "web=localhost/gameday-tests/nobody:1")
+    code, _, errors = check(shop, tmp_path / "failed.xml")
+    assert code == 3
+    assert "failed" in errors
+    assert "nothing was run" in errors
+    assert not (tmp_path / "failed.xml").exists()
+
+
+def check(shop: Shop, junit: Path, workload: str = "deployment/gateway") -> tuple[int, Any, str]:
+    """Run the step and return exit code, result and what it said."""
+    words = ["--after", workload, "--namespace", shop.namespace, "--experiments", str(shop.folder)]
+    process = shop.stage.start(
+        "agent", "check", *words, "--junit", str(junit), "--json", KUBECONFIG=str(shop.cluster.kubeconfig)
+    )
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, json.loads(out) if out.strip() else None, errors
