@@ -97,7 +97,7 @@ class Releases:
                     memory.begin(api, title, latest)
                     waiting.known = True
                 if ready := waiting.due.ready(now):
-                    mine = memory.claim(api, title, ready)
+                    mine = memory.claim(api, title, ready) and not ready.undoing
                     waiting.due.settled(started=now if mine else None)
                     if mine:
                         log.info("rollout_finished", workload=str(workload), revision=ready.revision)

@@ -17,6 +17,8 @@ KINDS = {"deployment": "deployments", "statefulset": "statefulsets", "daemonset"
 """Kind -> its name in the paths of the API group ``apps/v1``."""
 REVISION = "deployment.kubernetes.io/revision"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+UNDONE_TO = "gameday/undone-to"
+"""Annotation of a workload: the revision that an undoing brought about."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
@@ -64,7 +66,8 @@ class Rollout:
     """A workload's present rollout; ``says`` is one sentence with the figures.
 
     ``revision`` changes with each rollout and not when the workload is only scaled; with ``uid`` it
-    names the rollout for good, whatever is deleted and made again under the same name.
+    names the rollout for good, whatever is deleted and made again under the same name.  ``undoing`` is
+    whether this rollout undid another one.
     """
 
     workload: Workload
@@ -72,6 +75,7 @@ class Rollout:
     revision: str
     progress: Progress
     says: str
+    undoing: bool = False
 
     @property
     def id(self) -> str:
@@ -96,12 +100,14 @@ def read_rollout(workload: Workload, found: Mapping[str, Any]) -> Rollout:
         progress, says = Progress.GOING_ON, "its controller has not seen the change yet"
     else:
         progress, says = read[workload.kind](spec, status)
+    revision = _revision(workload.kind, metadata, status)
     return Rollout(
         workload=workload,
         uid=metadata["uid"],
-        revision=_revision(workload.kind, metadata, status),
+        revision=revision,
         progress=progress,
         says=says,
+        undoing=metadata.get("annotations", {}).get(UNDONE_TO) == revision,
     )
 
 

@@ -14,10 +14,9 @@ import structlog
 
 from agent.clients.kubernetes import connect
 from agent.model import GamedayError
-from agent.schedule.rollouts import REVISION, read_rollout
+from agent.schedule.rollouts import REVISION, UNDONE_TO, read_rollout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from agent.clients.kubernetes import Api
@@ -46,8 +45,9 @@ def undo(api: Api, rollout: Rollout, *, run: str) -> str:
     found = api.get(workload.path)
     if read_rollout(workload, found).id != rollout.id:
         raise CannotUndo(f"{workload} is not at revision {rollout.revision} any longer; it was left alone")
-    before, change = (_replica_set if workload.kind == "deployment" else _controller_revision)(api, rollout)
+    before, becomes, change = _BEFORE[workload.kind](api, rollout)
     because = {CAUSE: f"gameday run {run} was DEVIATED: back to revision {before}", UNDONE: run}
+    because[UNDONE_TO] = becomes  # so that nobody runs, and undoes, after the undoing
     body = {
         **change,
         "metadata": {"resourceVersion": found["metadata"]["resourceVersion"], "annotations": because},
@@ -81,24 +81,41 @@ def undo_and_file(rollout: Rollout, *, run: str, folder: Path) -> str:
     return says
 
 
-def _replica_set(api: Api, rollout: Rollout) -> tuple[str, dict[str, Any]]:
-    """Return the revision before a Deployment's and what makes the Deployment so again."""
-    path = f"/apis/apps/v1/namespaces/{rollout.workload.namespace}/replicasets"
-    owned = [each for each in api.items(path) if _owned(each, rollout.uid)]
-    numbered = {int(each["metadata"].get("annotations", {}).get(REVISION, 0)): each for each in owned}
+def _replica_set(api: Api, rollout: Rollout) -> tuple[str, str, dict[str, Any]]:
+    """Return a Deployment's revision before, what that will be called then, and the patch.
+
+    Source:
+        The controller gives a template that comes back the highest number so far plus one
+        (k8s.io/kubernetes/pkg/controller/deployment/sync.go, ``getNewReplicaSet``).
+    """
+    numbered = {
+        int(each["metadata"]["annotations"][REVISION]): each for each in _owned(api, rollout, "replicasets")
+    }
     number, found = _newest_before(numbered, int(rollout.revision), rollout)
     template = found["spec"]["template"]
     template["metadata"]["labels"].pop(HASH, None)
-    return str(number), {"spec": {"template": {"$patch": "replace", **template}}}
+    return str(number), str(max(numbered) + 1), {"spec": {"template": {"$patch": "replace", **template}}}
+
+
+def _stateful_revision(api: Api, rollout: Rollout) -> tuple[str, str, dict[str, Any]]:
+    """Return a StatefulSet's revision before; a template that comes back gets its old name."""
+    name, change = _controller_revision(api, rollout)
+    return name, name, change
+
+
+def _daemon_revision(api: Api, rollout: Rollout) -> tuple[str, str, dict[str, Any]]:
+    """Return a DaemonSet's revision before; its template's changes are counted."""
+    name, change = _controller_revision(api, rollout)
+    return name, str(int(rollout.revision) + 1), change
 
 
 def _controller_revision(api: Api, rollout: Rollout) -> tuple[str, dict[str, Any]]:
-    """Return the revision before a StatefulSet's or DaemonSet's and its own patch back to it."""
-    path = f"/apis/apps/v1/namespaces/{rollout.workload.namespace}/controllerrevisions"
-    owned = [each for each in api.items(path) if _owned(each, rollout.uid)]
-    numbered = {int(each["revision"]): each for each in owned}
+    numbered = {int(each["revision"]): each for each in _owned(api, rollout, "controllerrevisions")}
     _, found = _newest_before(numbered, max(numbered, default=0), rollout)
     return str(found["metadata"]["name"]), dict(found["data"])
+
+
+_BEFORE = {"deployment": _replica_set, "statefulset": _stateful_revision, "daemonset": _daemon_revision}
 
 
 def _newest_before(numbered: dict[int, Any], present: int, rollout: Rollout) -> tuple[int, Any]:
@@ -108,6 +125,14 @@ def _newest_before(numbered: dict[int, Any], present: int, rollout: Rollout) -> 
     return max(earlier), numbered[max(earlier)]
 
 
-def _owned(found: dict[str, Any], uid: str) -> bool:
-    owners: Iterable[dict[str, Any]] = found["metadata"].get("ownerReferences", ())
-    return any(each.get("uid") == uid and each.get("controller") for each in owners)
+def _owned(api: Api, rollout: Rollout, plural: str) -> list[dict[str, Any]]:
+    """Return what the workload's controller made of it, of the kind *plural*."""
+    found = api.items(f"/apis/apps/v1/namespaces/{rollout.workload.namespace}/{plural}")
+    return [
+        each
+        for each in found
+        if any(
+            owner["uid"] == rollout.uid and owner.get("controller")
+            for owner in each["metadata"].get("ownerReferences", ())
+        )
+    ]

@@ -112,6 +112,15 @@ def test_scaling_is_no_rollout_and_a_new_object_is_one() -> None:
     assert read_rollout(GATEWAY, again).id != before.id
 
 
+def test_an_undoing_is_told_from_what_is_rolled_out_later() -> None:
+    """The mark names the revision that it brought about, and no other."""
+    found = deployment(revision="3")
+    found["metadata"]["annotations"]["gameday/undone-to"] = "3"
+    assert read_rollout(GATEWAY, found).undoing
+    found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "4"
+    assert not read_rollout(GATEWAY, found).undoing
+
+
 def test_a_fresh_object_without_status_is_going_on() -> None:
     """Nothing is assumed about what its controller has not written yet."""
     for workload in (GATEWAY, SHARDS, LOGS):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.schedule.rollouts import Workload, read_rollout
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
@@ -88,10 +90,13 @@ class Shop:
             "settle_s": 1,
             "debounce_s": 0,
         }
-        changes: dict[str, Any] = {"gameday": {"after": {**keys, **after}, "recover_within_s": 5}}
+        changes: dict[str, Any] = {
+            "gameday": {"after": {**keys, **after}, "recover_within_s": 5},
+            "hold_s": 2,
+        }
         if loses:
             arguments = {"path": str(self.stage.broken)}
-            changes |= {"probe": {**LOSES, "arguments": arguments}, "hold_s": 2}
+            changes |= {"probe": {**LOSES, "arguments": arguments}}
         return self.stage.experiment(**changes).replace(self.folder / "after.json")
 
     def serve(self, home: str = "home") -> Agent:
@@ -165,7 +170,38 @@ def test_a_rollout_that_deviates_is_undone_where_the_experiment_says_so(
     assert run in cause["kubernetes.io/change-cause"]
     told = json.loads((shop.stage.home / "runs" / run / "rollback.json").read_text())
     assert told["undone"] is True
+    until(
+        lambda: any(
+            each["metadata"]["annotations"]["gameday/rollout"].endswith("/3") for each in shop.memories
+        )
+    )
     agent.end()
+    assert agent.count("run_ended") == 1
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_every_kind_of_workload_is_waited_for_and_undone(
+    shop: Shop, web: Any, tmp_path: Path, kind: str
+) -> None:
+    """Their revisions are kept in another way, and come back all the same."""
+    made = web("store", shop.namespace, replicas=2) | {"kind": kind}
+    made["spec"] |= {"serviceName": "store"} if kind == "StatefulSet" else {}
+    if kind == "DaemonSet":
+        del made["spec"]["replicas"]
+    shop.cluster.apply(made)
+    workload = f"{kind.lower()}/store"
+    for version in ("1", "2"):
+        shop.kubectl("set", "env", workload, f"VERSION={version}")
+        shop.kubectl("rollout", "status", workload, "--timeout=60s")
+    shop.experiment(loses=True, on_deviated="rollback", workloads=[workload])
+    code, told, errors = check(shop, tmp_path / "deviated.xml", workload=workload)
+    assert (code, [each["verdict"] for each in told["runs"]]) == (1, ["DEVIATED"]), told
+    assert "was undone, back to" in errors
+    shop.kubectl("rollout", "status", workload, "--timeout=60s")
+    found = json.loads(shop.kubectl("get", workload, "-o", "json"))
+    assert found["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == "1"
+    place = Workload(kind=kind.lower(), namespace=shop.namespace, name="store")
+    assert read_rollout(place, found).undoing
 
 
 def test_the_step_of_a_pipeline_waits_runs_and_exits_with_the_verdict(shop: Shop, tmp_path: Path) -> None:
