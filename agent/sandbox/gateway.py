@@ -1,7 +1,10 @@
 """The gateway: routes a player to a shard, with a timeout, a breaker per shard, an honest fallback.
 
-``python -m agent.sandbox.gateway``.  The breaker is the library ``circuitbreaker`` as it comes: it
-counts errors, and a slow answer is no error; what the experiments find follows from that.
+``python -m agent.sandbox.gateway``; where nobody hands it a socket and links, as in a container, it
+listens by itself and finds its shards in ``GAMEDAY_SANDBOX_SHARDS``.
+
+The breaker is the library ``circuitbreaker`` as it comes: it counts errors, and a slow answer is no
+error; what the experiments find follows from that.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -19,7 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from agent.sandbox.players import shard_of
-from agent.sandbox.server import serve
+from agent.sandbox.server import listener, serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,13 +93,18 @@ def _degraded(player: str, shard: str, why: str) -> JSONResponse:
 def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser(prog="agent.sandbox.gateway")
-    parser.add_argument("--listen-fd", required=True, type=int, help="a socket that listens already")
-    parser.add_argument("--shards", required=True, type=json.loads, help='{"shard-1": "http://…", …}')
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--listen-fd", type=int, help="a socket that listens already")
+    where.add_argument("--listen", help="HOST:PORT")
+    shards = os.environ.get("GAMEDAY_SANDBOX_SHARDS")
+    parser.add_argument("--shards", default=shards, required=not shards, help='{"shard-1": "http://…", …}')
     parser.add_argument("--timeout-s", required=True, type=float)
-    parser.add_argument("--lifeline-fd", required=True, type=int)
+    parser.add_argument("--lifeline-fd", type=int, help="the gateway ends when this pipe ends")
     options = parser.parse_args()
-    shards = {name: Shard(url, timeout_s=options.timeout_s) for name, url in options.shards.items()}
-    serve(application(shards), socket.socket(fileno=options.listen_fd), lifeline_fd=options.lifeline_fd)
+    urls = json.loads(options.shards)
+    app = application({name: Shard(url, timeout_s=options.timeout_s) for name, url in urls.items()})
+    entry = listener(options.listen) if options.listen else socket.socket(fileno=options.listen_fd)
+    serve(app, entry, lifeline_fd=options.lifeline_fd)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from agent.sandbox.players import open_shard, rank
-from agent.sandbox.server import serve
+from agent.sandbox.server import listener, serve
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,12 +36,12 @@ def main() -> None:
     """Open the database and serve."""
     parser = argparse.ArgumentParser(prog="agent.sandbox.shard")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--listen", required=True, help="HOST:PORT")
     parser.add_argument("--db", required=True, type=Path)
-    parser.add_argument("--lifeline-fd", required=True, type=int)
+    parser.add_argument("--lifeline-fd", type=int, help="the shard ends when this pipe ends")
     options = parser.parse_args()
     app = application(open_shard(options.db, options.name), options.name)
-    serve(app, socket.create_server(("127.0.0.1", options.port)), lifeline_fd=options.lifeline_fd)
+    serve(app, listener(options.listen), lifeline_fd=options.lifeline_fd)
 
 
 if __name__ == "__main__":

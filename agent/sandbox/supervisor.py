@@ -184,7 +184,7 @@ def _facts(gateway: int, api: int, ports: dict[str, int], links: dict[str, int])
 
 def _shard(home: Path, name: str, port: int) -> list[str]:
     db = home / "sandbox" / f"{name}.sqlite"
-    return ["agent.sandbox.shard", "--name", name, "--port", str(port), "--db", str(db)]
+    return ["agent.sandbox.shard", "--name", name, "--listen", f"127.0.0.1:{port}", "--db", str(db)]
 
 
 def _proxy(home: Path, api: int, ports: dict[str, int], links: dict[str, int]) -> list[str]:

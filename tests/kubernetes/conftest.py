@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 UP = Path(__file__).parents[1] / "cluster" / "up.py"
+SANDBOX = Path(__file__).parents[2] / "deploy" / "sandbox"
 UNABLE = 3
 """What ``up.py`` exits with when this machine cannot."""
 OURS = {"busybox": "localhost/gameday-tests/busybox:1", "agent": "localhost/gameday-tests/agent:1"}
@@ -160,6 +161,19 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def leaderboard(cluster: Cluster, namespace: str, agent_image: str) -> str:
+    """A namespace in which the leaderboard of ``deploy/sandbox`` is up."""
+    objects = cluster.kubectl("kustomize", str(SANDBOX)).replace(
+        "image: gameday-agent", f"image: {agent_image}"
+    )
+    cluster.kubectl("apply", "--namespace", namespace, "-f", "-", stdin=objects)
+    for each in ("statefulset/shard", "deployment/gateway"):
+        words = ("rollout", "status", each, "--timeout=90s", "--namespace", namespace)
+        cluster.kubectl(*words, within_s=100.0)
+    return namespace
 
 
 @pytest.fixture
