@@ -1,14 +1,13 @@
-"""Breaks things, one module per thing that is hit; every harm goes through ``agent.safety.door``."""
+"""Breaks things, one module per thing that is hit; every harm goes through ``agent.safety.door``.
+
+The package itself imports next to nothing: the injector in a pod needs two modules of it, at once.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent import settings as settings_of
 from agent.model import NotRecovered
-from agent.safety.context import current_run
-from agent.safety.heal import heal as heal_run
-from agent.store import Store
 
 if TYPE_CHECKING:
     from agent.model import Json
@@ -23,6 +22,11 @@ def heal() -> dict[str, Json]:
     Raises:
         NotRecovered: Something may still be broken; the message says what and why.
     """
+    from agent import settings as settings_of  # noqa: PLC0415  # see above, like those below
+    from agent.safety.context import current_run  # noqa: PLC0415
+    from agent.safety.heal import heal as heal_run  # noqa: PLC0415
+    from agent.store import Store  # noqa: PLC0415
+
     store = Store(settings_of.current().home)
     try:
         result = heal_run(store, current_run().id)

@@ -26,6 +26,7 @@ OWN_MARK = 0x67616D65
 """The firewall mark of the agent's own test packets (``game``), so that they are not counted as dose."""
 DISCARD_PORT = 9
 """Where a test packet goes when the scope names no port (RFC 863)."""
+DNS_PORT = 53
 GRAIN = 10_000
 """A fraction is carried in steps of one in so many."""
 FAMILIES = {4: "ip", 6: "ip6"}
@@ -152,8 +153,16 @@ def _hooks(table: str, scope: Scope) -> list[str]:
         chain = f"inet {table} {direction}"
         lines.append(f"add chain {chain} {{ type filter hook {hook} priority -300; policy accept; }}")
         lines.append(f"add rule {chain} icmpv6 type {{ {NEIGHBOURS} }} return")
+        lines += [f"add rule {chain} {match} return" for match in _spared(scope, direction, side)]
         lines += [f"add rule {chain} {match} jump fault" for match in _matches(scope, side)]
     return lines
+
+
+def _spared(scope: Scope, direction: str, side: str) -> list[str]:
+    found = [f"{FAMILIES[network.version]} {side} {network}" for network in scope.spared]
+    if scope.spares_dns:
+        found.append(f"{_layer4('any')} th {'dport' if direction == 'egress' else 'sport'} {DNS_PORT}")
+    return found
 
 
 def _matches(scope: Scope, side: str) -> list[str]:

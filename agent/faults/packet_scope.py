@@ -37,6 +37,10 @@ class Scope:
     port: int | None = None
     protocol: str = "any"
     direction: str = "both"
+    spared: tuple[Network, ...] = ()
+    """Never hit, although they may be inside *networks*."""
+    spares_dns: bool = False
+    """Whether questions to a name server and its answers pass."""
 
     @property
     def versions(self) -> tuple[int, ...]:
