@@ -81,7 +81,8 @@ def _hold(order: Cut, script: str, lines: Lines) -> int:
     why = "it was put in only in part"
     try:
         nft.run(space, script)
-        fact = packet_cuts.landed(**held, **packet_cuts.own_packet(order.scope))
+        own: dict[str, Any] = packet_cuts.own_packet(order.scope)
+        fact = packet_cuts.landed(**held, **own)
         _tell({"is": "in" if fact.holds else "refused", "says": fact.says, "measured": dict(fact.measured)})
         if fact.holds:
             _beat(order, held, lines)
