@@ -49,6 +49,8 @@ class Settings(BaseModel):
     """Kubernetes namespaces that faults may touch: names or patterns with commas between; unset: none."""
     opt_in: bool = False
     """Kubernetes faults hit only what is labelled ``gameday/enabled: "true"``, itself, owner or namespace."""
+    image: str = "gameday-agent"
+    """The agent's own image as the cluster at hand calls it; faults inside pods run it there."""
     kubecontext: str | None = None
     """The context of the kubeconfig; default: its current one."""
     lease_s: float = Field(default=3.0, gt=0, le=60)

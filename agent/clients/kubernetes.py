@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,6 +248,83 @@ class Api:
         except ApiException as error:
             raise KubernetesError(f"exec in {namespace}/{pod}/{container}: {error.reason}") from error
         return said
+
+    def attach(self, namespace: str, pod: str, container: str, *, timeout_s: float = TIMEOUT_S) -> Attached:
+        """Open a stream to standard input and output of a running container.
+
+        It outlives this connection; whoever gets it closes it.
+        """
+        from kubernetes.client import ApiClient, CoreV1Api  # noqa: PLC0415
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+        from kubernetes.stream import stream  # noqa: PLC0415
+
+        client = ApiClient(self._client.configuration)  # a stream takes its client over
+        try:
+            socket = stream(
+                CoreV1Api(client).connect_get_namespaced_pod_attach,
+                pod,
+                namespace,
+                container=container,
+                stdin=True,
+                stdout=True,
+                stderr=False,
+                _preload_content=False,
+                _request_timeout=timeout_s,
+            )
+        except (ApiException, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise KubernetesError(f"attach to {namespace}/{pod}/{container}: {reason}") from error
+        return Attached(socket, f"{namespace}/{pod}/{container}")
+
+
+class Attached:
+    """Both directions of a container's standard input and output, a line at a time."""
+
+    def __init__(self, socket: Any, name: str) -> None:
+        self._socket = socket
+        self._name = name
+        self._rest = ""
+
+    def say(self, line: str) -> None:
+        """Send *line*.
+
+        Raises:
+            KubernetesError: The stream has ended.
+        """
+        from websocket import WebSocketException  # noqa: PLC0415  # lazily, as kubernetes itself
+
+        try:
+            self._socket.write_stdin(line + "\n")
+        except (OSError, WebSocketException) as error:
+            raise KubernetesError(f"the stream to {self._name} has ended: {error}") from error
+
+    def hear(self, *, timeout_s: float) -> str:
+        """Return the next line.
+
+        Raises:
+            KubernetesError: The stream has ended, or nothing came in time.
+        """
+        from websocket import WebSocketException  # noqa: PLC0415  # lazily, as kubernetes itself
+
+        deadline = time.monotonic() + timeout_s
+        try:
+            while "\n" not in self._rest:
+                left = deadline - time.monotonic()
+                is_open = self._socket.is_open()
+                chunk = self._socket.read_stdout(timeout=max(0.0, left))
+                if not chunk and (left <= 0 or not is_open):
+                    why = f"said nothing for {timeout_s:g} s" if is_open else "has ended"
+                    raise KubernetesError(f"the stream from {self._name} {why}")
+                self._rest += chunk
+        except (OSError, WebSocketException) as error:
+            raise KubernetesError(f"the stream from {self._name} has ended: {error}") from error
+        line, _, self._rest = self._rest.partition("\n")
+        return line
+
+    def close(self) -> None:
+        """End it, which the container sees as the end of its input."""
+        with suppress(Exception):  # it may have ended in any way already
+            self._socket.close()
 
 
 @contextmanager

@@ -54,6 +54,16 @@ _OWNERS = _get("replicasets", "deployments", "statefulsets", "daemonsets", group
 )
 _CHOOSE = (*_NAMESPACE, *_list("pods"), *_get("pods"), *_OWNERS)
 
+INSIDE = (
+    Right(resource="pods", subresource="ephemeralcontainers", verb="patch"),
+    *(
+        Right(resource="pods", subresource=way, verb=verb)
+        for way in ("attach", "exec")
+        for verb in ("get", "create")
+    ),
+)
+"""To start something inside a pod and talk to it; the API server asks for one verb or both, by version."""
+
 RIGHTS: dict[str, tuple[Right, ...]] = {
     "pods.kill": (*_CHOOSE, Right(resource="pods", subresource="eviction", verb="create")),
     "pods.kill by: delete": (*_CHOOSE, Right(resource="pods", verb="delete")),
@@ -75,6 +85,12 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right(resource="pods", verb="patch"),
         Right(group="batch", resource="jobs", verb="delete"),
         Right(group="networking.k8s.io", resource="networkpolicies", verb="delete"),
+    ),
+    "pods.partition, pods.drop": (*_CHOOSE, *INSIDE),
+    "pods.partition, pods.drop towards service/ or pods/": (
+        *_get("services"),
+        *_list("services"),
+        *_list("endpointslices", group="discovery.k8s.io"),
     ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
