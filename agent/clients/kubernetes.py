@@ -21,7 +21,7 @@ from agent import settings as settings_of
 from agent.model import GamedayError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from kubernetes.client import ApiClient, Configuration
     from urllib3 import HTTPResponse
@@ -88,8 +88,16 @@ class Place:
     server: str
 
     def to_json(self) -> dict[str, Json]:
-        """Return this place as arguments of a ``Call``."""
-        return asdict(self)
+        """Return this place as arguments of a ``Call``, the current context by its name.
+
+        Healing happens later, and somebody may have made another context the current one by then.
+        """
+        from kubernetes import config  # noqa: PLC0415
+
+        if self.kubeconfig is None or self.context is not None:
+            return asdict(self)
+        current = config.list_kube_config_contexts(config_file=self.kubeconfig)[1]  # type: ignore[no-untyped-call]
+        return {**asdict(self), "context": current["name"]}
 
 
 class Api:
@@ -328,7 +336,7 @@ class Attached:
 
 
 @contextmanager
-def connect(place: Mapping[str, Any] | Place | None = None) -> Iterator[Api]:
+def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
     """Open the cluster of the environment, or the very *place* that an injection was made in.
 
     The environment's is that of ``KUBECONFIG`` (else ``~/.kube/config``) and ``GAMEDAY_KUBECONTEXT``;
@@ -340,8 +348,6 @@ def connect(place: Mapping[str, Any] | Place | None = None) -> Iterator[Api]:
     """
     from kubernetes.client import ApiClient  # noqa: PLC0415
 
-    if isinstance(place, Place):
-        place = place.to_json()
     wanted = Place(**place) if place is not None else None
     configuration, found = _configured(wanted)
     if wanted is not None and wanted.server != found.server:
@@ -364,11 +370,12 @@ def own_namespace() -> str | None:
 
 def _configured(wanted: Place | None) -> tuple[Configuration, Place]:
     """Return a fresh configuration and the place that it is of."""
+    import urllib3  # noqa: PLC0415
     from kubernetes import config  # noqa: PLC0415
     from kubernetes.client import Configuration  # noqa: PLC0415
 
     configuration = Configuration()
-    configuration.retries = 0
+    configuration.retries = urllib3.Retry(0, raise_on_redirect=False, respect_retry_after_header=False)
     path = wanted.kubeconfig if wanted else _kubeconfig()
     context = wanted.context if wanted else settings_of.current().kubecontext
     try:

@@ -128,9 +128,10 @@ def landed(*, place: dict[str, Any], namespace: str, mark: str, pods: list[str],
 
 
 def gone(*, place: dict[str, Any], namespace: str, mark: str) -> Fact:
-    """Tell whether neither the policy nor a pod with its label is there."""
+    """Tell whether neither policy nor Job nor a pod with their label is there."""
+    paths = (f"{_policies(namespace)}/{mark}", f"{_jobs(namespace)}/{mark}")
     with kubernetes.connect(place) as api:
-        left = [path for path in (f"{_policies(namespace)}/{mark}",) if _is_there(api, path)]
+        left = [path for path in paths if _is_there(api, path)]
         marked = list(api.items(f"/api/v1/namespaces/{namespace}/pods", selector=f"{MARK}={mark}"))
     left += [f"the label on {each['metadata']['name']}" for each in marked]
     return Fact(holds=not left, says=f"still there: {', '.join(left)}" if left else "")

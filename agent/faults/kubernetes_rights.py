@@ -71,7 +71,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *_CHOOSE,
         Right(resource="pods", subresource="proxy", verb="get"),
         Right(resource="pods", verb="patch"),
-        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "patch", "delete")),
+        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "get", "patch", "delete")),
         *(
             Right(group="networking.k8s.io", resource="networkpolicies", verb=verb)
             for verb in ("create", "get", "delete")

@@ -47,11 +47,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Try:
-    """What one try came to: killed, or why not; ``sent`` if the order may have been carried out."""
+    """What one try came to: killed, or why not.
+
+    ``final`` if waiting changes nothing, ``lost`` if the pod is no target any more, ``sent`` if an
+    order may have been carried out, ``changed`` if the pod was not as it had been read.
+    """
 
     killed: bool = False
     why: str = ""
     final: bool = False
+    lost: bool = False
     sent: bool = False
     changed: bool = False
 
@@ -73,7 +78,7 @@ def kill_each(api: Api, victims: Sequence[Target], order: Order) -> None:
         says = f"{victim.pod.full_name}: {told.why}"
         if index:
             raise PartlyKilled(f"{index} of {len(victims)} pods were killed, then {says}")
-        if told.final:
+        if told.lost:
             raise DidNotLand(f"{says}; nothing was killed")
         raise Refused(f"{says}; nothing was killed")
 
@@ -99,16 +104,17 @@ def _try(api: Api, victim: Target, order: Order, *, sent: bool) -> _Try:
     try:
         pod = _as_it_is(api, victim.pod)
         if pod is None or pod.terminating:
-            return _Try(killed=sent, final=True, why="it is ending already, by somebody else's hand")
+            return _Try(
+                killed=sent, final=True, lost=True, why="it is ending already, by somebody else's hand"
+            )
         if not pod.ready and not order.unready:
-            return _Try(final=True, why="it is not ready any more")
+            return _Try(final=True, lost=True, why="it is not ready any more")
         if why := _minimum(api, victim, pod, order.floor):
             return _Try(why=why)
         return _send(api, pod, order)
-    except Forbidden as error:
-        raise Refused(
-            f"no right to do that: {error}; docs/kubernetes.md lists the rights of each fault"
-        ) from error
+    except Forbidden as error:  # no right, or a webhook that denies
+        says = f"the API server forbids it: {error}; docs/kubernetes.md lists the rights of each fault"
+        return _Try(final=True, why=says)
     except KubernetesError as error:
         if not error.passing:
             raise
