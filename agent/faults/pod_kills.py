@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -67,7 +67,7 @@ def kill_each(api: Api, victims: Sequence[Target], order: Order) -> None:
     Raises:
         Refused: The first one was refused.
         DidNotLand: The first one ended by somebody else's hand meanwhile.
-        PartlyKilled: A later one was refused, or ended by itself.
+        PartlyKilled: A later one was refused or ended by itself, or nobody knows what became of one.
     """
     for index, victim in enumerate(victims):
         go_on()
@@ -76,6 +76,8 @@ def kill_each(api: Api, victims: Sequence[Target], order: Order) -> None:
             log.info("pod_killed", pod=victim.pod.full_name, by=order.by)
             continue
         says = f"{victim.pod.full_name}: {told.why}"
+        if told.sent:
+            raise PartlyKilled(f"{index} of {len(victims)} pods were killed, and perhaps {says}")
         if index:
             raise PartlyKilled(f"{index} of {len(victims)} pods were killed, then {says}")
         if told.lost:
@@ -94,7 +96,7 @@ def _kill(api: Api, victim: Target, order: Order) -> _Try:
             races += 1
             continue
         if told.killed or told.final or time.monotonic() >= deadline:
-            return told
+            return replace(told, sent=sent)
         time.sleep(POLL_S)
         go_on()
 

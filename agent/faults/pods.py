@@ -62,7 +62,8 @@ def kill(
         NoTargets: Too few pods match, or what matches may not be hit.  Nothing was killed.
         Refused: A namespace, a budget, the minimum, a right or the radius says no to the first kill.
             Nothing was killed.
-        PartlyKilled: Some were killed, and then one was refused; says which and why.
+        PartlyKilled: Some were killed and then one was refused, or nobody knows whether an order was
+            carried out; says which and why.
 
     Undo:
         Nothing can bring the very pod back: the owner replaces it.  Healed is when the owner has as

@@ -71,6 +71,25 @@ def test_an_order_whose_answer_was_lost_is_not_given_twice(scene: Scene, middlem
     assert sum(path.partition("?")[0].endswith("/eviction") for _, path in middleman.seen) == 1
 
 
+def test_an_order_of_which_nothing_was_heard_is_never_called_refused(
+    scene: Scene, middleman: Middleman
+) -> None:
+    """The eviction was carried out, and the API server is away from then on until the waiting is over."""
+    ordered: list[float] = []
+
+    def meddle(_method: str, path: str) -> str | None:
+        if path.partition("?")[0].endswith("/eviction"):
+            ordered.append(time.monotonic())
+            return "lose the answer"
+        return "hang up" if ordered and time.monotonic() - ordered[0] < 6 else None
+
+    middleman.meddle = meddle
+    told = _kill(scene, scene.through(middleman.config, "meddled"), wait_s=1).told()
+    assert (told["error"], "and perhaps" in told["says"]) == ("PartlyKilled", True), told
+    assert len(scene.ready()) == 3
+    assert scene.stage.open_injections() == ()
+
+
 def test_an_api_server_that_is_away_while_the_fault_is_in_holds_nothing_up(
     scene: Scene, middleman: Middleman
 ) -> None:
