@@ -21,7 +21,7 @@ from agent import settings as settings_of
 from agent.model import GamedayError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubernetes.client import ApiClient, Configuration
     from urllib3 import HTTPResponse
