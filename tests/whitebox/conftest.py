@@ -21,8 +21,12 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
+from agent.proxy.client import ProxyClient
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from conftest import Stage
 
 TARGETS = Path(__file__).parent / "targets"
 STARTER = Path(__file__).parents[1] / "breakers" / "targets" / "starter.py"
@@ -154,6 +158,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.others: list[Any] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._web = httpx.Client(timeout=20.0)
 
@@ -205,6 +210,8 @@ class Bench:
     def end(self) -> None:
         """End everything, by force what takes long."""
         self._web.close()
+        for other in self.others:
+            other.end()
         for process in reversed(self._processes):
             process.terminate()
             try:
@@ -280,17 +287,17 @@ def hystrix(bench: Bench) -> Target:
 
 
 @pytest.fixture
-def library(bench: Bench, redis: str) -> Callable[[str], Target]:
+def library(bench: Bench, redis: str) -> Callable[..., Target]:
     """Start a breaker of a library that keeps its state in Redis."""
 
-    def start(name: str) -> Target:
+    def start(name: str, *dependency: str) -> Target:
         port = starter.free_port()
         listen = f"127.0.0.1:{port}"
         if name == "gobreaker":
             bench.run([str(built(name) / "target"), listen, redis], port=port)
         else:
             folder = built("python")
-            command = [sys.executable, "service.py", name, listen, redis]
+            command = [sys.executable, "service.py", name, listen, redis, *dependency]
             bench.run(command, port=port, cwd=folder, PYTHONPATH=str(folder / "libs"))
         return bench.driven(f"http://{listen}")
 
@@ -460,3 +467,34 @@ def _envoy(port: int, admin: int, backend: int, panic_percent: int) -> dict[str,
             "clusters": [cluster],
         },
     }
+
+
+@pytest.fixture
+def link(stage: Stage, bench: Bench, until: Callable[..., Any]) -> str:
+    """HOST:PORT of a link of the fault proxy, with a dependency behind it."""
+    dependency = starter.start("dependency", folder=bench.folder / "dependency")
+    bench.others.append(dependency)
+    stage.start(
+        "agent.proxy", "--home", str(stage.home), "--link", f"dependency=127.0.0.1:0->{dependency.address}"
+    )
+    state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
+    return str(ProxyClient(api=state["api"], token=state["token"]).links()[0]["listen"])
+
+
+def _state(stage: Stage) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
+    return state
+
+
+@pytest.fixture
+def exercised(bench: Bench, link: str) -> Callable[[str], Target]:
+    """Start the service that shows one of its breakers."""
+
+    def start(mode: str) -> Target:
+        port = starter.free_port()
+        program = [sys.executable, str(TARGETS / "exercised.py"), mode]
+        ends = ["--listen", f"127.0.0.1:{port}", "--dependency", link]
+        bench.run([*program, *ends], port=port, PYTHONPATH=str(STARTER.parent))
+        return bench.driven(f"http://127.0.0.1:{port}")
+
+    return start

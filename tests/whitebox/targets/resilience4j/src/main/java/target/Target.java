@@ -3,6 +3,7 @@ package target;
 import io.github.resilience4j.circuitbreaker.CallNotPermittedException;
 import io.github.resilience4j.circuitbreaker.CircuitBreaker;
 import io.github.resilience4j.circuitbreaker.CircuitBreakerRegistry;
+import io.github.resilience4j.circuitbreaker.event.CircuitBreakerOnStateTransitionEvent;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -45,7 +46,13 @@ public class Target {
     this.dependency = dependency;
     this.timeout = Duration.ofMillis(timeoutMs);
     this.replaceAfterMs = replaceAfterMs;
-    registry.circuitBreaker("orders").getEventPublisher().onStateTransition(event -> openedAt = System.nanoTime());
+    registry.circuitBreaker("orders").getEventPublisher().onStateTransition(this::note);
+  }
+
+  private void note(CircuitBreakerOnStateTransitionEvent event) {
+    if (event.getStateTransition().getToState() == CircuitBreaker.State.OPEN) {
+      openedAt = System.nanoTime();
+    }
   }
 
   public static void main(String[] arguments) {
