@@ -24,7 +24,7 @@ def exercise(stage: Stage, entry: str, *sources: str, kinds: str = "error") -> d
     """Exercise a breaker as the experiment does, and return the answer."""
     variables = {
         "entry": entry,
-        "rate_rps": 50,
+        "rate_rps": 40,
         "kinds": kinds,
         "baseline_s": 4.0,
         "seed": 1,
@@ -60,7 +60,7 @@ def test_a_source_that_tells_the_truth_agrees(
     target = exercised("right")
     source = f"json:{target.url}/{STATE}"
     command = ("breaker", "test", "--entry", f"{target.url}/call", "--link", "dependency", "--out", str(out))
-    kinds = ("--faults", "error,hang", "--rate", "50", "--whitebox", source, "--json")
+    kinds = ("--faults", "error,hang", "--rate", "40", "--whitebox", source, "--json")
     code, told, errors = stage.gameday(*command, *kinds, timeout_s=200.0)
     assert (code, told["verdict"]) == (0, "HELD"), (told.get("reason"), errors)
     (whitebox,) = told["whitebox"]
