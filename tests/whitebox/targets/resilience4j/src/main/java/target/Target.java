@@ -29,7 +29,9 @@ import org.springframework.web.bind.annotation.RestController;
 @SpringBootApplication
 @RestController
 public class Target {
-  private final HttpClient client = HttpClient.newHttpClient();
+  // With HTTP/2 it would ask for an upgrade with every request, and a proxy might not look into that.
+  private final HttpClient client =
+      HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
   private final CircuitBreakerRegistry registry;
   private final String dependency;
   private final Duration timeout;
@@ -99,7 +101,7 @@ public class Target {
 
   private String ask(String id) throws Exception {
     HttpRequest request =
-        HttpRequest.newBuilder(URI.create("http://" + dependency + "/work"))
+        HttpRequest.newBuilder(URI.create("http://" + dependency + "/item"))
             .timeout(timeout)
             .header("x-request-id", id)
             .build();
