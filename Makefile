@@ -11,7 +11,7 @@ PYTHON  ?= $(shell for p in python3.14 python3.13 python3.12 python3 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format bench lock screenshot clean
+.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format bench accuracy lock screenshot clean
 
 help: ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ format: $(STAMP) ## Format and fix what can be fixed
 
 bench: $(STAMP) ## Our figures beside the peers', as ratios
 	@$(BIN)/python -m bench $(ARGS)
+
+accuracy: $(STAMP) ## How right the inference about breakers is: docs/accuracy.md anew
+	@$(BIN)/python -m bench accuracy
 
 lock: ## Resolve the lock file anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \

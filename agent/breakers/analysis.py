@@ -244,11 +244,12 @@ def _machine_json(view: View) -> dict[str, Any]:
 
 
 def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
+    told = stream.view.machine.three_state  # no states are made up where there are none
     return {
         "key": stream.key,
         "link": stream.link,
         "machine": _machine_json(stream.view),
-        "sequence": list(stream.view.course.sequence),
+        "sequence": list(stream.view.course.sequence) if told else [],
         "transitions": [
             {
                 "from": step.was,
@@ -259,7 +260,7 @@ def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
                 "before_at": step.before + wall_ahead_s,
                 "phase": stream.view.phase_at(step.before),
             }
-            for step in stream.view.course.transitions
+            for step in (stream.view.course.transitions if told else ())
         ],
         "properties": _properties(stream),
         "answer": stream.answer,

@@ -49,8 +49,8 @@ DECISIONS_MAX = 20_000
 """So many decisions are looked at: enough to tell, and a bound to the work."""
 BEFORE = 500
 """So many decisions before the first that was kept back are looked at, too."""
-PRIOR = 8.0
-"""How much better than a breaker, in nats, another machine has to explain what was seen (2981 to 1)."""
+PRIOR = 4.0
+"""How much better than a breaker, in nats, another machine has to explain what was seen (55 to 1)."""
 SURE = 20.0
 FEW_KEPT_BACK = 5
 QUIET = 1e-6
