@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from agent.breakers.decisions import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +23,9 @@ KNOWN_SHARE = 0.25
 CLOCK_ERROR_S = 0.002
 CLOSE_S = 0.002
 """Two calls that end so close to each other may be mistaken for one another."""
+NEAR_S = 0.03
+"""Of calls that end so soon after an arrival has, one that came out as the arrival did is preferred."""
+LIKELY_CALLS = 6
 CANDIDATES_MAX = 500
 
 
@@ -68,12 +74,14 @@ def _by_id(calls: Calls, arrivals: Arrivals) -> Ints:
 def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
     """Give each arrival the call that encloses it most closely at its end and has none yet.
 
-    A service answers its caller when it has, or gives up, its own answer: so the call ends just after.
+    A service answers its caller when it has, or gives up, its own answer: so the call ends just after, and
+    comes out alike.
     What is left (the service went on after its caller had gone) takes any open call that ends first.
     """
     call_of = np.full(len(arrivals), -1)
     order = np.argsort(calls.ended, kind="stable")
     begun, ended = calls.begun[order].tolist(), calls.ended[order].tolist()
+    well, good = succeeded(calls)[order].tolist(), arrivals.good.tolist()
     at, until = arrivals.at.tolist(), arrivals.ended.tolist()
     taken = [False] * len(order)
     first = doubtful = 0
@@ -81,13 +89,18 @@ def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
     for arrival in np.argsort(arrivals.ended, kind="stable").tolist():
         while first < len(order) and (taken[first] or ended[first] < until[arrival] - CLOCK_ERROR_S):
             first += 1
-        fitting = _fitting(taken, begun, first, at[arrival] + CLOCK_ERROR_S)
-        call = next(fitting, None)
-        if call is None:
+        fitting = list(islice(_fitting(taken, begun, first, at[arrival] + CLOCK_ERROR_S), LIKELY_CALLS))
+        if not fitting:
             left.append(arrival)
             continue
-        other = next(fitting, None)
-        doubtful += other is not None and ended[other] - ended[call] < CLOSE_S
+        alike = [
+            call
+            for call in fitting
+            if well[call] == good[arrival] and ended[call] < ended[fitting[0]] + NEAR_S
+        ]
+        call = (alike or fitting)[0]
+        rivals = alike[1:] if alike else fitting[1:]
+        doubtful += bool(rivals) and ended[rivals[0]] - ended[call] < CLOSE_S
         taken[call] = True
         call_of[arrival] = order[call]
     _open_calls(call_of, left, calls, arrivals)

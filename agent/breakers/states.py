@@ -20,8 +20,9 @@ MIXED_IN_A_ROW_MAX = 12
 """More than five are asked for, but no more than this, where a half-open one lets in a share of the calls."""
 BY_CHANCE = 2e-3
 """A row of admitted calls less likely than this is no chance."""
-PAUSE = 0.25
-"""Shorter than this share of the longest open time, being open after a good trial is a pause."""
+PAUSE = 0.32
+"""Shorter than this share of the longest open time, being open after a good trial is a pause: open times that
+vary by a half either way are never as short."""
 ASIDE_HARDLY = 0.005
 """A row of aside answers less likely than this is not one."""
 ROW_MAX = 200
