@@ -14,6 +14,7 @@ from agent.breakers.findings import Finding, find, shared
 from agent.breakers.isolation import NAME, between_keys, collateral, measured
 from agent.breakers.notes import notes
 from agent.breakers.paths import NONE, Paths, Traffic, calm_until, learn, of_link
+from agent.breakers.phases import PURPOSES
 from agent.breakers.properties import LIMITS, measure
 from agent.breakers.view import View, view
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.breakers.isolation import Collateral
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints, Phase
 
 SCHEMA = "gameday/breaker/1"
 WORSE = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
@@ -79,14 +80,15 @@ def analyse(
     *,
     keys: Mapping[int, str] | None = None,
     told: Mapping[str, str] | None = None,
+    phases: Sequence[Phase] = (),
 ) -> Answer:
     """Infer from the calls and from the arrivals on each link.
 
     *keys* are the names of the calls' keys, *told* is which link the calls for a key go over, as far as
-    somebody said so.
+    somebody said so.  *phases* are those of the exercise; extra ones are played with one link only.
     """
     traffic = Traffic.of(calls, arrivals)
-    links, whole = traffic.links, view(calls, traffic.arrivals, faults)
+    links, whole = traffic.links, view(calls, traffic.arrivals, faults, phases)
     stated = {number: told[name] for number, name in (keys or {}).items() if told and name in told}
     paths = learn(traffic, until=calm_until(faults), told=stated)
     by_key = _by_key(traffic, paths, faults, keys or {})
@@ -115,7 +117,7 @@ def analyse(
 
 
 def _judged(seen: View, link: str, rows: Ints | None = None) -> Stream:
-    properties = measure(seen)
+    properties = measure(seen.plain)
     return Stream(
         key="", link=link, view=seen, properties=properties, findings=find(seen, properties), rows=rows
     )
@@ -178,6 +180,12 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
             | {"began_at": fault.began + wall_ahead_s, "ended_at": fault.ended + wall_ahead_s}
             | {"seen": whole.sees(fault)}
             for fault in whole.faults
+        ],
+        "phases": [
+            asdict(phase)
+            | {"purpose": PURPOSES.get(phase.kind, "")}
+            | {"began_at": phase.began + wall_ahead_s, "ended_at": phase.ended + wall_ahead_s}
+            for phase in whole.phases
         ],
         "mapping": {
             "by": "id" if whole.mapping.by_id else "time",

@@ -20,6 +20,7 @@ LEAK_LIMIT = 0.05
 BUDGET_LIMIT = 10
 AMPLIFICATION_LIMIT = 2.0
 BASELINE_CALLS = 50
+FEW_CALLS = 30
 OVERSHOOT_WINDOW_S = 1.0
 OVERSHOOT_AFTER_S = 10.0
 
@@ -141,6 +142,27 @@ def retry_amplification(view: View) -> Property:
         status=Status.PASS if ok else Status.FAIL if low > AMPLIFICATION_LIMIT else Status.INCONCLUSIVE,
         why=f"at most {int(attempts.max())} for one call; {overall:.2f} for each call offered",
         more={"overall": overall, "most": int(attempts.max())},
+    )
+
+
+def requests_per_call(view: View) -> Property:
+    """How many requests reach the dependency for each call offered while it fails, rejected ones included."""
+    attempts = view.asked.attempts[view.in_fault]
+    if len(attempts) < FEW_CALLS:
+        why = f"only {len(attempts)} calls under a fault; {FEW_CALLS} would tell"
+        return Property(unit="requests", n=len(attempts), status=Status.INCONCLUSIVE, why=why)
+    mean, low, high = mean_interval(attempts.astype(float))
+    usual = float(view.asked.attempts[view.calm].mean()) if view.calm.any() else 1.0
+    least = max(1.0, usual)
+    return Property(
+        unit="requests",
+        estimate=mean,
+        low=low,
+        high=high,
+        n=len(attempts),
+        status=Status.PASS if high <= least else Status.FAIL if low > least else Status.INCONCLUSIVE,
+        why=f"{usual:.2f} while nothing is wrong; a breaker makes it fewer under a fault, never more",
+        more={"usual": usual},
     )
 
 

@@ -60,6 +60,19 @@ def share_interval(hits: int, n: int) -> tuple[float, float]:
     return low, high
 
 
+def rate_interval(events: int, length: float) -> tuple[float, float]:
+    """Return the exact 95 % interval of a rate, one-sided where nothing was seen.
+
+    Source:
+        Garwood 1936 (chi-squared); for 0 events the bound is 3.0 / length.
+    """
+    from scipy.special import gammaincinv  # noqa: PLC0415  # 50 ms, and only analyses need it
+
+    tail = 1 - CONFIDENCE if events == 0 else (1 - CONFIDENCE) / 2
+    low = 0.0 if events == 0 else float(gammaincinv(events, tail)) / length
+    return low, float(gammaincinv(events + 1, 1 - tail)) / length
+
+
 def quantile_interval(ordered: Floats, share: float) -> tuple[float, float, float | None]:
     """Return the quantile of sorted values and its 95 % interval by order statistics.
 

@@ -12,7 +12,7 @@ from agent.breakers.view import View, view
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Phase
 
 
 def view_of(
@@ -22,6 +22,7 @@ def view_of(
     *,
     link: str,
     key: int | None = None,
+    phases: Sequence[Phase] = (),
 ) -> View:
     """Infer the course of *link*'s breaker, or of that for *key*."""
     traffic = Traffic.of(calls, arrivals)
@@ -30,7 +31,7 @@ def view_of(
         theirs = (traffic.owner >= 0) & np.isin(traffic.owner, rows)
         return view(calls.where(rows), traffic.arrivals.where(theirs), faults)
     if len(traffic.links) == 1:
-        return view(calls, traffic.arrivals, faults)
+        return view(calls, traffic.arrivals, faults, phases)
     mine, there, _ = of_link(traffic, learn(traffic, until=calm_until(faults)), link, faults)
     return view(mine, there, [each for each in faults if each.link == link])
 

@@ -15,11 +15,14 @@ from agent.breakers.conduct import (
     half_open_budget,
     leak_share,
     recovery_overshoot,
+    requests_per_call,
     retry_amplification,
 )
 from agent.breakers.estimate import Property, Status
 from agent.breakers.timing import (
     failures_to_open,
+    flaps,
+    overhang,
     relapses,
     time_to_close_s,
     time_to_half_open_s,
@@ -53,6 +56,7 @@ PROPERTIES: dict[str, Callable[[View], Property]] = {
     function.__name__: function
     for function in (
         failures_to_open,
+        overhang,
         time_to_open_s,
         fail_fast_p99_ms,
         leak_share,
@@ -60,8 +64,10 @@ PROPERTIES: dict[str, Callable[[View], Property]] = {
         time_to_half_open_s,
         time_to_close_s,
         relapses,
+        flaps,
         degraded_share,
         retry_amplification,
+        requests_per_call,
         recovery_overshoot,
     )
 }
@@ -77,6 +83,7 @@ LIMITS: dict[str, float] = {
     "leak_share": LEAK_LIMIT,
     "half_open_budget": BUDGET_LIMIT,
     "relapses": 0,
+    "flaps": 0,
     "retry_amplification": AMPLIFICATION_LIMIT,
     isolation.NAME: isolation.COLLATERAL_LIMIT,
 }

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agent.breakers import trials
+from agent.breakers.decisions import within
 from agent.breakers.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.breakers.view import View
-
-KINDS = ("error", "hang", "slow", "refuse", "reset", "not-found")
-"""The kinds of fault, in the order in which they are played: what hangs tells the service's patience,
-which the slow ones need to know."""
-
 
 OPENING = ("error", "hang", "slow", "refuse", "reset")
 """The kinds that open a breaker; where calls are slow it is opened by errors first."""
@@ -36,6 +34,8 @@ def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) 
 
     Then the requests of the first of *keys* fail alone, where one link leads several keys.
     """
+    if not kinds:
+        return ()
     found = [Step(kind=kind, link=links[n % len(links)]) for n, kind in enumerate(kinds)]
     opening = next((kind for kind in OPENING if kind in kinds), kinds[0])
     left = [link for link in links if not any(s.link == link and s.kind in OPENING for s in found)]
@@ -43,13 +43,18 @@ def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) 
     return (*found, *(Step(kind="error", link=links[0], key=key) for key in keys[:1]))
 
 
+RECOVER_MIN_S, RECOVER_WAITS = 10.0, 8.0
+"""A recovery is given up after so many open times, and not before so many seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """The limits of a test.  Times are seconds.
 
-    ``patience_s`` is how long a fault stays in that does not open the breaker, ``fault_max_s`` how long
-    one that does, ``recover_max_s`` how long a recovery is waited for; ``trials`` is how many trials are
-    awaited under each fault, and ``settle_s`` how long a recovered breaker is watched for a relapse.
+    ``patience_s`` is how long a fault stays in that does not open the breaker, ``fault_max_s`` and
+    ``recover_max_s`` how long a first trial, and a recovery, are waited for while it is not known how long
+    the breaker stays open; ``trials`` is how many trials are awaited under each fault, and ``settle_s`` how
+    long a recovered breaker is watched for a relapse.
     """
 
     baseline_s: float = 10.0
@@ -60,13 +65,28 @@ class Pace:
     settle_s: float = 2.0
     trials: int = 2
 
-    def longest_s(self, steps: int) -> float:
-        """The longest a test of so many faults can take."""
-        return self.baseline_s * 3 + steps * (self.fault_max_s + self.recover_max_s)
+    def usual_s(self, steps: int, open_s: float, extras: int = 0) -> float:
+        """What so many faults and extra phases take with a breaker that stays open for *open_s*."""
+        return self.baseline_s + steps * self.kind_s(open_s) + extras * self.extra_s(open_s)
 
-    def usual_s(self, steps: int, open_s: float) -> float:
-        """What it takes with a breaker that stays open for *open_s*."""
-        return self.baseline_s + steps * (1.0 + (self.trials + 1.5) * open_s + self.settle_s)
+    def kind_s(self, open_s: float) -> float:
+        """What one kind of fault takes, with its recovery."""
+        return 1.0 + (self.trials + 1.5) * open_s + self.settle_s
+
+    def extra_s(self, open_s: float) -> float:
+        """What an extra phase takes at most, with its recovery."""
+        return self.patience_s + 2.0 * open_s + self.settle_s
+
+    def fault_limit_s(self, open_s: float | None) -> float:
+        """How long a fault that opened it stays in at most; *open_s* is None while that is unknown."""
+        return max(self.fault_max_s, (self.trials + 0.5) * (open_s or 0.0))
+
+    def recover_limit_s(self, open_s: float | None) -> float:
+        """How long a recovery is waited for at most: several times the open time, which may grow."""
+        if open_s is None:
+            return self.recover_max_s
+        several = max(RECOVER_MIN_S, RECOVER_WAITS * open_s)
+        return min(several, max(self.recover_max_s, 2.5 * open_s))
 
 
 def next_in_words(view: View, pace: Pace, left: Sequence[Step]) -> str:
@@ -95,17 +115,22 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
         return now - began >= pace.patience_s and not _is_open(view)
     tried = [wait for wait in trials.waits(view) if wait.tried.before >= began]
     reopened = len(opened) > pace.trials
-    return (len(tried) >= pace.trials and reopened) or now - began >= pace.fault_max_s
+    return (len(tried) >= pace.trials and reopened) or now - began >= pace.fault_limit_s(known_open_s(view))
 
 
 def recovery_is_enough(view: View, pace: Pace, since: float, now: float) -> bool:
     """Whether the breaker has closed and stayed so since *since*, or is given up."""
-    if now - since >= pace.recover_max_s:
+    if now - since >= pace.recover_limit_s(known_open_s(view)):
         return True
     if not is_closed(view):
         return False
     closed_at = max((step.before for step in view.course.transitions), default=since)
     return now - max(closed_at, since) >= pace.settle_s + 0.5 * open_time_s(view)
+
+
+def opened_since(view: View, since: float) -> bool:
+    """Whether it has opened since then."""
+    return any(step.to is State.OPEN and step.before >= since for step in view.course.transitions)
 
 
 def is_closed(view: View) -> bool:
@@ -117,17 +142,28 @@ def _is_open(view: View) -> bool:
     return view.course.sequence[-1] is State.OPEN
 
 
+def known_open_s(view: View) -> float | None:
+    """The longest time it was surely seen to stay open, None if it never was."""
+    return max((wait.low for wait in trials.proper_waits(view.plain)), default=None)
+
+
 def open_time_s(view: View, unknown: float = 1.0) -> float:
     """The longest time it was surely seen to stay open, *unknown* if it never was."""
-    return max((wait.low for wait in trials.proper_waits(view)), default=unknown)
+    known = known_open_s(view)
+    return unknown if known is None else known
 
 
 def patience_of_service_s(view: View, unknown: float = 0.5) -> float:
-    """How long the service waits for a dependency that hangs; *unknown* until that was seen."""
-    rows = view.asked.forwarded & ~view.asked.good & view.in_fault
-    hung = [fault for fault in view.faults if fault.kind == "hang"]
-    if not hung or not rows.any():
+    """How long the service waits for a dependency that hangs; *unknown* until that was seen.
+
+    Calls that were answered when it hung no longer say how long it waits at least.
+    """
+    asked = view.asked
+    hung = within(asked.at, [fault for fault in view.faults if fault.kind == "hang"]) & asked.forwarded
+    if not hung.any():
         return unknown
-    inside = rows & (view.asked.at >= hung[0].began) & (view.asked.at <= hung[-1].ended)
-    took = (view.asked.done - view.asked.at)[inside]
-    return float(sorted(took)[len(took) // 2]) if len(took) else unknown
+    took = asked.done - asked.at
+    failed = hung & ~asked.good
+    if failed.any():
+        return float(np.median(took[failed]))
+    return float(took[hung].max())

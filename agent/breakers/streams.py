@@ -105,6 +105,23 @@ def joined(arrivals: Sequence[Arrivals]) -> Arrivals:
     return Arrivals(**{name: np.concatenate([getattr(each, name) for each in arrivals]) for name in names})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One part of an exercise, and how the client behaved in it where that was not as planned.
+
+    ``rate_rps`` is what it called with, 0 for a pause, and ``timeout_s`` how long it waited for an answer;
+    None is as planned.  A phase may have several parts of the same kind, one for each rate.  In an ``extra``
+    one, counts and times do not mean what they mean else: two faults at once, other rates, other patience.
+    """
+
+    kind: str
+    began: float
+    ended: float
+    extra: bool = False
+    rate_rps: float | None = None
+    timeout_s: float | None = None
+
+
 def columns(kind: type[Calls | Arrivals], rows: Mapping[str, object]) -> Calls | Arrivals:
     """Return *rows* (a sequence for each column) with each column of the right type."""
     types = {"begun": "f8", "ended": "f8", "at": "f8", "degraded": "?", "id": "u8"}

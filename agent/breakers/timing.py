@@ -17,6 +17,7 @@ from agent.breakers.estimate import (
     common,
     median_bracket,
     mostly_common,
+    rate_interval,
 )
 from agent.breakers.states import State
 from agent.breakers.view import GUARD_S
@@ -90,6 +91,67 @@ def time_to_open_s(view: View) -> Property:
     if not brackets:
         return _never_opened(view, "s")
     return _between(brackets, f"the median of {len(brackets)} faults, within the earliest and the latest")
+
+
+def overhang(view: View) -> Property:
+    """How many calls were on their way to the dependency, beside those that had failed, when it opened."""
+    asked, counts = view.asked, []
+    for _, _, step in _openings(view):
+        span = slice(0, int(np.searchsorted(asked.at, step.before, "right")))
+        rows = asked.forwarded[span]
+        begun = asked.at[span][rows]
+        ended = asked.done[span][rows]
+        ends = (step.after, step.before)
+        both = [int(((begun <= end) & (ended > end)).sum()) for end in ends]
+        counts.append((float(min(both)), float(max(both))))
+    if not counts:
+        return _never_opened(view, "calls")
+    longest = float(np.max((asked.done - asked.at)[view.in_fault & asked.forwarded & ~asked.good], initial=0))
+    return Property(
+        unit="calls",
+        estimate=sum(median_bracket(counts)) / 2,
+        low=min(low for low, _ in counts),
+        high=max(high for _, high in counts),
+        n=len(counts),
+        status=Status.PASS,
+        why="calls a second times the time a failure takes; nothing but a bulkhead makes it less",
+        more={"each": counts, "longest_s": longest},
+    )
+
+
+def flaps(view: View) -> Property:
+    """How often a minute it opens while no fault is in, or closes while every call fails."""
+    if not view.course.transitions:
+        return Property(unit="per min", status=Status.INCONCLUSIVE, why="it never changed its state")
+    seen = [
+        step.before
+        for _, _, step in view.steps_of(State.CLOSED, State.OPEN)
+        if not view.meets(step.after, step.before)
+    ]
+    calm_s = _calm_s(view)
+    if calm_s < WATCHED_S:
+        why = f"only {calm_s:.1f} s without a fault; {WATCHED_S:g} s would be a beginning"
+        return Property(unit="per min", status=Status.INCONCLUSIVE, why=why)
+    low, high = rate_interval(len(seen), calm_s / 60)
+    return Property(
+        unit="per min",
+        estimate=len(seen) / calm_s * 60,
+        low=low,
+        high=high,
+        n=len(seen),
+        status=Status.FAIL if seen else Status.PASS,
+        why=f"{len(seen)} openings in {calm_s:.0f} s without a fault",
+        more={"at": seen},
+    )
+
+
+def _calm_s(view: View) -> float:
+    """Return for how long no fault was in."""
+    if len(view.asked) == 0:
+        return 0.0
+    first, last = float(view.asked.at[0]), float(view.asked.at[-1])
+    faulty = sum(max(0.0, min(fault.ended, last) - max(fault.began, first)) for fault in view.faults)
+    return last - first - faulty
 
 
 def time_to_half_open_s(view: View) -> Property:

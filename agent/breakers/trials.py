@@ -49,10 +49,11 @@ class Held:
 
 
 def held(view: View) -> list[Held]:
-    """Return what happened during the first trial of each half-open stretch."""
+    """Return what happened during the first trial of each half-open stretch; leaks are no trials."""
     asked, found = view.asked, []
+    leaks_at = {wait.tried.before for wait, leak in zip(*_told(view), strict=True) if leak}
     for stretch in view.course.of(State.HALF_OPEN):
-        if not stretch.trials:
+        if not stretch.trials or float(asked.at[stretch.trials[0]]) in leaks_at:
             continue
         first = stretch.trials[0]
         began, ended = float(asked.at[first]), float(asked.done[first])
@@ -152,6 +153,11 @@ def is_gradual(view: View) -> bool:
         if min(let_in, int(after.sum()) - let_in) >= MIXED:
             return True
     return False
+
+
+def _told(view: View) -> tuple[list[Wait], list[bool]]:
+    found = waits(view)
+    return found, _leaky(found)
 
 
 def _leaky(found: Sequence[Wait]) -> list[bool]:

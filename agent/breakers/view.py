@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.breakers.machines import Machine
     from agent.breakers.mapping import Mapping
     from agent.breakers.states import Stretch, Transition
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Phase
 
 BASELINE = "baseline"
 GUARD_S = 0.005
@@ -33,7 +33,8 @@ class View:
     """The calls and arrivals of one key, their mapping, the decisions and the course of states.
 
     ``asked`` are the decisions the breaker was asked for, ``decisions`` include aside answers.
-    ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.
+    ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.  ``phases``
+    are those in which the client itself did something else than call at a constant rate.
     """
 
     calls: Calls
@@ -45,11 +46,12 @@ class View:
     baseline: Baseline
     sees_refusals: bool
     course: Course
+    phases: tuple[Phase, ...] = ()
 
     @cached_property
     def machine(self) -> Machine:
         """Which kind of machine decides; the course means nothing where it has not three states."""
-        return machines.recognise(self)
+        return machines.recognise(self.plain)  # other rates and two faults at once look like other machines
 
     # the course
 
@@ -84,6 +86,31 @@ class View:
             return BASELINE
         fault = self.faults[place]
         return fault.kind if at <= fault.ended else f"{fault.kind} recovery"
+
+    def phases_of(self, kind: str) -> tuple[Phase, ...]:
+        """Return the phases of one *kind*, in order."""
+        return tuple(each for each in self.phases if each.kind == kind)
+
+    @cached_property
+    def plain(self) -> View:
+        """What came before the first extra phase; rows of calls are those of the whole."""
+        extras = {each.kind for each in self.phases if each.extra}
+        if not extras:
+            return self
+        until = min(
+            [phase.began for phase in self.phases if phase.extra]
+            + [fault.began for fault in self.faults if fault.kind in extras]
+        )
+        asked = self.asked.where(self.asked.at < until)
+        return replace(
+            self,
+            arrivals=self.arrivals.where(self.arrivals.at < until),
+            faults=tuple(fault for fault in self.faults if fault.began < until),
+            decisions=self.decisions.where(self.decisions.at < until),
+            asked=asked,
+            course=follow(asked, self.baseline),
+            phases=tuple(phase for phase in self.phases if phase.began < until),
+        )
 
     def between(self, since: float, until: float) -> slice:
         """Return the rows of the decisions taken after *since* and before *until*."""
@@ -136,7 +163,9 @@ class View:
         return self.asked.at < first
 
 
-def view(calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow]) -> View:
+def view(
+    calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow], phases: Sequence[Phase] = ()
+) -> View:
     """Infer the course of the one breaker between *calls* and *arrivals*."""
     mapping = match(calls, arrivals)
     decisions = decide(calls, arrivals, mapping)
@@ -154,4 +183,5 @@ def view(calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow]) -> Vie
         baseline=baseline,
         sees_refusals=sees_refusals,
         course=follow(asked, baseline),
+        phases=tuple(phases),
     )

@@ -26,6 +26,8 @@ TAKEN = (
     "record.json",
 )
 ABSENT = "-"
+WITHIN_S = 840.0
+"""What conformance.yaml leaves for an exercise, of its time limit."""
 
 
 def breaker_test(
@@ -48,9 +50,13 @@ def breaker_test(
         ),
     ] = None,
     rate: Annotated[float, typer.Option(help="Calls a second, open loop.")] = 40.0,
+    rate_max: Annotated[
+        float | None, typer.Option(help="The most calls a second, in a burst; default: five times the rate.")
+    ] = None,
     faults: Annotated[
-        str, typer.Option(help="Kinds of fault, in this order.")
-    ] = "error,hang,slow,refuse,reset,not-found",
+        str,
+        typer.Option(help="Kinds of fault, in this order, and extra phases; 'more': those that tell more."),
+    ] = "error,hang,slow,refuse,reset,not-found,more",
     expect: Annotated[Path | None, typer.Option(help="A file of expectations, see docs/breakers.md.")] = None,
     whitebox: Annotated[
         list[str] | None,
@@ -89,6 +95,7 @@ def breaker_test(
             "entry": entry,
             "link": ",".join(each.name for each in places),
             "rate_rps": str(rate),
+            "rate_max_rps": str(rate_max or 5 * rate),
             "kinds": ",".join(kinds),
             "keys": ",".join(keys),
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
@@ -115,11 +122,11 @@ def breaker_test(
 
 
 def _kinds(faults: str) -> list[str]:
-    from agent.breakers.protocol import KINDS
+    from agent.breakers.phases import NAMES
 
     kinds = [kind.strip() for kind in faults.split(",") if kind.strip()]
-    if not kinds or (unknown := [kind for kind in kinds if kind not in KINDS]):
-        raise UsageError(f"--faults: kinds are {', '.join(KINDS)}; not {unknown[0] if kinds else faults!r}")
+    if not kinds or (unknown := [kind for kind in kinds if kind not in NAMES]):
+        raise UsageError(f"--faults: kinds are {', '.join(NAMES)}; not {unknown[0] if kinds else faults!r}")
     return kinds
 
 
@@ -160,19 +167,30 @@ def _beforehand(
     entry: str, rate: float, kinds: Sequence[str], places: Sequence[Place], keys: Mapping[str, str]
 ) -> str:
     """Say what is going to happen, how long it takes and why."""
+    from agent.breakers.phases import EXTRAS, KINDS, MORE
     from agent.breakers.protocol import Pace, steps
 
     pace, links = Pace(), [each.name for each in places]
-    n = len(steps(kinds, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
-    short, long = pace.usual_s(n, 3.0), pace.usual_s(n, 30.0)
+    plain, named = [kind for kind in kinds if kind in KINDS], [kind for kind in kinds if kind in EXTRAS]
+    n = len(steps(plain, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
     apart = f" of the {len(links)} links, one at a time" if len(links) > 1 else f" of the link {links[0]}"
+    most = len(EXTRAS) - 1 if MORE in kinds else len(named)  # a pause is for one that is stuck
+    further = f", then {'up to ' if most > len(named) else ''}{most} phases more" if most else ""
+    times = [
+        _from_to(pace.usual_s(n, open_s, len(named)), pace.usual_s(n, open_s, most)) for open_s in (3.0, 30.0)
+    ]
     return (
         f"{entry} is called {rate:g} times a second. After {pace.baseline_s:.0f} s of calm come {n} faults"
-        f"{apart} ({', '.join(kinds)}); each stays in until the breaker was seen to try {pace.trials} times, "
-        "and then is waited for until it has closed again.\n"
-        f"So it takes as long as the breaker stays open: about {_minutes(short)} if that is 3 s, "
-        f"{_minutes(long)} if 30 s, never more than {_minutes(pace.longest_s(n))}."
+        f"{apart} ({', '.join(plain)}){further}; each fault stays in until the breaker was seen to try "
+        f"{pace.trials} times, and then is waited for until it has closed again.\n"
+        f"So it takes as long as the breaker stays open: about {times[0]} if that is 3 s, {times[1]} if "
+        f"30 s; nothing is begun that would end later than {_minutes(WITHIN_S)} after the start."
     )
+
+
+def _from_to(low: float, high: float) -> str:
+    said = _minutes(low), _minutes(min(high, WITHIN_S))
+    return said[0] if said[0] == said[1] else " to ".join(said)
 
 
 def _minutes(seconds: float) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.breakers.live import view_of
+from agent.breakers.phases import EXTRAS, PURPOSES
 from agent.breakers.recording import arrivals_of, calls_of, id_of
+from agent.breakers.streams import Phase
 from agent.model import NoTargets
 from agent.traffic.samples import FILE
 
@@ -25,6 +28,8 @@ PROGRESS = "breaker.progress"
 PAGE = 10_000
 SETTLED_S = 1.5
 """A call that began so long ago has ended, while nothing is wrong, and its sample is written."""
+STEP_S = 0.1
+"""A wall clock that moves by so much more or less than the monotonic one was set."""
 
 
 class Recorder:
@@ -45,6 +50,9 @@ class Recorder:
         self.links, self.folder = tuple(links), folder
         self.keys, self.told = keys, told
         self.faults: list[FaultWindow] = []
+        self.phases: list[Phase] = []
+        self.skipped: dict[str, str] = {}
+        self.clock_steps: list[dict[str, float]] = []
         self._client = client
         self._entries: list[dict[str, Any]] = []
         names = [each["name"] for each in client.links()]
@@ -54,10 +62,12 @@ class Recorder:
             )
         self._seq = client.last_seq()
         self._since = self._until = time.monotonic()
+        self._ahead = time.time() - time.monotonic()
         self._open: list[dict[str, Any]] = []
 
     def look(self, link: str, key: str = "") -> View:
         """Take in what came meanwhile, and infer what there is to infer about *link*, or one *key*."""
+        self._watch_clock()
         self._until = time.monotonic()
         # Ahead of the log, so that none is missed in between.
         opened = [each for name in self.links for each in self._client.open_requests(name)]
@@ -70,7 +80,12 @@ class Recorder:
         self._open = [each for each in opened if (each["peer"], each["monotonic_at"]) not in ended]
         numbers = {name: number for number, name in self.keys.items()}
         return view_of(
-            self.calls()[0], self.arrivals(), self.faults, link=link, key=numbers[key] if key else None
+            self.calls()[0],
+            self.arrivals(),
+            self.faults,
+            link=link,
+            key=numbers[key] if key else None,
+            phases=self.phases,
         )
 
     def calls(self) -> tuple[Calls, float]:
@@ -119,6 +134,29 @@ class Recorder:
             (theirs if chosen(number) else others).add(entry["path"])
         return theirs, others
 
+    def begin(self, kind: str, *, rate_rps: float | None = None, timeout_s: float | None = None) -> None:
+        """Note that a phase begins now, with what the client does differently in it, and say its purpose."""
+        self.say(f"{kind}: {PURPOSES[kind]}")
+        self.phases.append(
+            Phase(
+                kind=kind,
+                began=time.monotonic(),
+                ended=float("inf"),
+                extra=kind in EXTRAS,
+                rate_rps=rate_rps,
+                timeout_s=timeout_s,
+            )
+        )
+
+    def end(self) -> None:
+        """Note that the last phase is over."""
+        self.phases[-1] = replace(self.phases[-1], ended=time.monotonic())
+
+    def skip(self, kind: str, why: str) -> None:
+        """Note that a phase is not played."""
+        self.skipped[kind] = why
+        self.say(f"{kind} is left out: {why}")
+
     def say(self, text: str) -> None:
         """Tell whoever watches."""
         with (self.folder / PROGRESS).open("a", encoding="utf-8") as lines:
@@ -136,9 +174,18 @@ class Recorder:
             ],
             "keys": list(self.keys.values()),
             "key_links": dict(self.told),
+            "phases": [asdict(each) for each in self.phases],
+            "skipped": self.skipped,
+            "clock_steps": self.clock_steps,
             "arrivals": [*self._entries, *self._open],
         }
         (self.folder / RECORDING).write_text(json.dumps(recording))
+
+    def _watch_clock(self) -> None:
+        ahead = time.time() - time.monotonic()
+        if abs(ahead - self._ahead) >= STEP_S:
+            self.clock_steps.append({"at": time.monotonic(), "by_s": ahead - self._ahead})
+        self._ahead = ahead  # a clock that is only slewed moves by less between two looks
 
 
 def _literally(path: str) -> str:

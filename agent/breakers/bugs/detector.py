@@ -31,7 +31,8 @@ type Look = Callable[["View", "Mapping[str, Property]"], Evidence | None]
 class Bug:
     """What is said about one *bug* of breakers.
 
-    ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.
+    ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.  ``whole`` ones look
+    at the extra phases too; all others at what came before them.
     """
 
     bug: str
@@ -45,12 +46,17 @@ class Detector(Bug):
     """How a bug is recognised in one stream."""
 
     look: Look
+    whole: bool = False
 
     def __call__(self, view: View, properties: Mapping[str, Property]) -> Evidence | None:
         """Return what was seen, or None: not there, or it cannot be told."""
-        return self.look(view, properties)
+        return self.look(view if self.whole else view.plain, properties)
 
 
-def detector(bug: str, *, title: str, severity: str, advice: str) -> Callable[[Look], Detector]:
+def detector(
+    bug: str, *, title: str, severity: str, advice: str, whole: bool = False
+) -> Callable[[Look], Detector]:
     """Make a function the detector of *bug*."""
-    return lambda look: Detector(bug=bug, title=title, severity=severity, advice=advice, look=look)
+    return lambda look: Detector(
+        bug=bug, title=title, severity=severity, advice=advice, look=look, whole=whole
+    )

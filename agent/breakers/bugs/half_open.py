@@ -11,8 +11,13 @@ from agent.breakers import trials
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown
 from agent.breakers.bugs.waiting import rejections_wait, serialises_calls
-from agent.breakers.estimate import Status
+from agent.breakers.estimate import Status, mostly_common
 from agent.breakers.states import State
+from agent.breakers.view import GUARD_S
+
+KEPT_BACK = 4
+LAG_S = 0.1
+"""Between processes that have to wait for a core, less says nothing."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,4 +74,44 @@ def half_open_waiters(view: View, properties: Mapping[str, Property]) -> Evidenc
             view, rows, f"{waited} calls waited for a trial, up to {took_s:.2f} s, instead of failing fast"
         ),
         span=(longest.began, longest.ended),
+    )
+
+
+@detector(
+    "results-counted-late",
+    title="It learns late how calls ended",
+    severity="medium",
+    advice="Count a call's outcome when it ends, before the next call is let in or kept back.",
+)
+def results_counted_late(view: View, _: Mapping[str, Property]) -> Evidence | None:
+    """Acts on an outcome only a while after it is there, and meanwhile lets calls through or keeps them back.
+
+    Seen at a good trial: others are kept back though nothing is in flight, and then all are let in at once.
+    """
+    usual = max((wait.low for wait in trials.proper_waits(view)), default=0.0)
+    lags = []
+    for tried, kept, step in view.steps_of(State.HALF_OPEN, State.OPEN):
+        trial = list(tried.trials)
+        over = float(view.asked.done[trial].max()) if trial and view.asked.good[trial].all() else None
+        let_in = next((s for s in view.course.transitions if s.after >= step.before), None)
+        if over is None or let_in is None or view.meets(over, let_in.before):
+            continue
+        lag = let_in.before - over
+        if kept.end - kept.first >= KEPT_BACK and LAG_S <= lag < 0.8 * usual:
+            lags.append((max(0.0, let_in.after - over) - GUARD_S, lag + GUARD_S, kept, over))
+    both = mostly_common([(low, high) for low, high, _, _ in lags]) if len(lags) > 1 else None
+    if both is None or trials.is_gradual(view):
+        return None
+    rows = np.zeros(len(view.asked), bool)
+    for each in lags:
+        rows[each[2].first : each[2].end] = True
+    longest, over = lags[0][1], lags[0][3]
+    return replace(
+        shown(
+            view,
+            rows,
+            f"{len(lags)} times {int(rows.sum())} calls were kept back for about {sum(both) / 2:.2f} s after "
+            "a trial had succeeded, with nothing in flight, and then everybody was let in",
+        ),
+        span=(over, over + longest),
     )

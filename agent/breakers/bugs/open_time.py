@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.estimate import Property
+    from agent.breakers.streams import Flags
     from agent.breakers.view import View
+
+SEVERAL = 2
+"""Once is chance, or a call that was slow by itself."""
 
 
 @detector(
@@ -74,34 +78,46 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
     title="A late success closes it",
     severity="medium",
     advice="Ignore the outcome of calls that were let in before the present state began.",
+    whole=True,
 )
 def late_success_closes(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Closes an open breaker because of a success that was already on its way."""
-    wait = properties["time_to_half_open_s"]
-    if wait.low is None or wait.n < 2:
+    usual = properties["time_to_half_open_s"]
+    if usual.low is None or usual.more.get("pattern") != "constant":
         return None
+    early = [
+        (wait, rows)
+        for wait in trials.waits(view)
+        if wait.high < 0.8 * usual.low
+        and _mixes_late_successes(view, wait.opened.before)
+        and (rows := _good_from_before(view, wait)).any()
+    ]
+    if len(early) < SEVERAL:
+        return None
+    worst = min(early, key=lambda each: each[0].high)[0]
+    return replace(
+        shown(
+            view,
+            np.logical_or.reduce([rows for _, rows in early]),
+            f"{len(early)} times it let calls through, the first {worst.high:.2f} s after it had opened "
+            f"and not after {usual.low:.1f} s, right after a call from before had succeeded",
+        ),
+        span=(worst.opened.after, worst.tried.before),
+    )
+
+
+def _mixes_late_successes(view: View, at: float) -> bool:
+    """Whether calls fail and others succeed late at that moment, and no call waits for anything else."""
+    fault = view.fault_at(at)
+    return fault is not None and fault.kind in ("late-success", "error", "reset")
+
+
+def _good_from_before(view: View, wait: trials.Wait) -> Flags:
+    """Return the calls let in before it opened that came out well just when it let somebody through."""
     asked = view.asked
-    good = asked.forwarded & asked.good
-    longest = float((asked.done - asked.at)[good].max(initial=0.0))
-    for each in trials.waits(view):
-        if each.high >= 0.8 * wait.low:
-            continue
-        span = view.between(each.opened.before - longest, each.opened.before)
-        done = asked.done[span]
-        near = (done >= each.tried.after - GUARD_S) & (done <= each.tried.before + GUARD_S)
-        rows = np.zeros(len(asked), bool)
-        rows[span] = good[span] & (done > each.opened.before) & near
-        if rows.any():
-            return replace(
-                shown(
-                    view,
-                    rows,
-                    f"it let calls through {each.high:.2f} s after it opened and not after "
-                    f"{wait.low:.1f} s, right after a call from before had succeeded",
-                ),
-                span=(each.opened.after, each.tried.before),
-            )
-    return None
+    rows: Flags = asked.forwarded & asked.good & (asked.at < wait.opened.before)
+    rows &= (asked.done > wait.opened.before) & (asked.done >= wait.tried.after - GUARD_S)
+    return rows & (asked.done <= wait.tried.before + GUARD_S)
 
 
 @detector(

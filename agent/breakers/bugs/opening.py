@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agent.breakers.bugs.detector import detector
-from agent.breakers.bugs.rows import ever_opened, let_through_failing, shown
+from agent.breakers.bugs.rows import ever_opened, let_through_failing, opened_under, shown, under
+from agent.breakers.bugs.waiting import no_timeout
+from agent.breakers.states import State
 from agent.breakers.streams import Outcome
 from agent.breakers.timing import ENOUGH_FAILURES
+
+SLOW_S = 1.0
+QUIET_FAILURES = 20
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,3 +100,69 @@ def fallback_hides_failures(view: View, _: Mapping[str, Property]) -> Evidence |
                 "were answered as if they had not, each reached it, and it never opened",
             )
     return None
+
+
+@detector(
+    "slow-never-counted",
+    title="Slow answers never count",
+    severity="medium",
+    advice="Give the call a timeout that fits its usual latency, or count slow calls as failures.",
+)
+def slow_never_counted(view: View, properties: Mapping[str, Property]) -> Evidence | None:
+    """Lets its callers wait for as long as the dependency takes, and never opens for it.
+
+    A service that waits a moment for a slow answer is right; one whose patience has no end to be seen is
+    not.
+    """
+    rows = under(view, "slow") & view.asked.forwarded & view.asked.good & (view.latency_s >= SLOW_S)
+    if rows.sum() < ENOUGH_FAILURES or opened_under(view, "slow") or not no_timeout(view, properties):
+        return None
+    calm = view.latency_s[view.calm]
+    usual = float(np.median(calm)) if len(calm) else 0.0
+    return shown(
+        view,
+        rows,
+        f"{int(rows.sum())} calls took {float(np.median(view.latency_s[rows])):.1f} s instead of "
+        f"{usual * 1000:.0f} ms, each was let through, and it never opened",
+    )
+
+
+@detector(
+    "needs-a-rate-to-open",
+    title="It never opens when there are few calls",
+    severity="medium",
+    advice="Lower the minimum of calls, or lengthen the window, so that it opens at your quietest hour.",
+    whole=True,
+)
+def needs_a_rate_to_open(view: View, _: Mapping[str, Property]) -> Evidence | None:
+    """Needs so many calls within its window that it does not open at a lower rate."""
+    if not opened_under(view, "error"):
+        return None
+    needed = max(QUIET_FAILURES, 1.5 * _failed_before_opening(view.plain))
+    slow, rows = 0.0, np.zeros(len(view.asked), bool)
+    opens = None
+    for phase in view.phases_of("low-rate"):
+        inside = (view.asked.at >= phase.began) & (view.asked.at <= phase.ended)
+        failed = inside & view.asked.forwarded & ~view.asked.good
+        if (view.rows(State.OPEN) & inside).any():
+            opens = phase.rate_rps
+        elif failed.sum() >= needed and phase.rate_rps is not None:
+            slow, rows = phase.rate_rps, failed
+    if slow == 0.0 or (opens is not None and opens <= slow):
+        return None
+    return shown(
+        view,
+        rows,
+        f"all of {int(rows.sum())} calls failed at {slow:.3g} a second, each was let through, and it never "
+        f"opened; it does at {f'{opens:.3g} a second' if opens else 'the usual rate'}",
+    )
+
+
+def _failed_before_opening(view: View) -> int:
+    """Return the most failures that it let through, from the begin of a fault, before it opened."""
+    most, done = 0, view.failed_done
+    for _, _, step in view.steps_of(State.CLOSED, State.OPEN):
+        fault = view.fault_at(step.before)
+        if fault is not None:
+            most = max(most, int(((done >= fault.began) & (done <= step.before)).sum()))
+    return most

@@ -1,0 +1,212 @@
+"""Plays the extra phases: those that need the client to behave otherwise, or two faults at once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from agent.breakers import phases, protocol
+from agent.breakers.states import State
+from agent.faults import heal
+from agent.faults.traffic import surge
+from agent.model import UsageError
+from agent.traffic import commands
+from agent.traffic.commands import TrafficUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.breakers.view import View
+    from agent.faults.breaker_phases import Exercise
+
+MOSTLY = 0.85
+"""So many requests fail at once, and the rest succeed late: rows of failures, with successes on their way."""
+SELDOM = 0.25
+"""So many requests fail, among answers that are the caller's own fault: rows of failures are rare."""
+ENOUGH = 60
+"""So many failed, or given up, calls that do not open it will not."""
+ROUNDS = 3
+INTERLEAVED_MAX_S, CANCEL_MAX_S = 10.0, 6.0
+GIVES_UP = 0.5
+"""An impatient caller waits for this share of a slow answer."""
+BURST_FACTOR, BURST_S, BURSTS = 3.0, 2.0, 2
+SLOWEST_RPS, LOW_RATE_SHARE, LOW_RATE_S = 2.0, 1 / 16, 20.0
+PAUSES_S = (2.0, 5.0, 15.0)
+
+
+class Extras:
+    """The extra phases of an exercise of one link; each leaves the traffic as planned."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self._exercise, self._folder = exercise, exercise.recorder.folder
+        self._recorder, self._pace = exercise.recorder, exercise.pace
+
+    def play(self, wanted: Sequence[str]) -> None:
+        """Play what was named, and what can tell something where that was left open; others are noted."""
+        for extra in phases.EXTRAS:
+            if extra not in wanted and phases.MORE not in wanted:
+                continue
+            if len(self._recorder.links) > 1 or any(each.key for each in self._recorder.faults):
+                self._recorder.skip(extra, "it is played where there is one link and one key")
+                continue
+            seen = self._exercise.look()
+            if extra != "pause" and not protocol.is_closed(seen):
+                self._recorder.skip(extra, "it did not close before")
+                continue
+            tells, why = phases.worth(extra, seen)
+            if not tells and (extra not in wanted or extra == "pause"):
+                self._recorder.skip(extra, why)
+            elif self._exercise.has_time(extra, self._pace.extra_s(protocol.open_time_s(seen))):
+                self._play(extra)
+
+    def _play(self, extra: str) -> None:
+        play = {
+            "late-success": self._late_success,
+            "interleaved": self._interleaved,
+            "cancel": self._cancel,
+            "burst": self._burst,
+            "low-rate": self._low_rate,
+            "pause": self._pause,
+        }
+        self._exercise.any_moment()
+        try:
+            play[extra]()
+        except (TrafficUnreachable, UsageError) as error:
+            self._recorder.skip(extra, str(error))
+        finally:
+            self._calm()
+        self._exercise.recover()
+
+    def _calm(self) -> None:
+        """Take out what is in, and have the traffic as planned."""
+        heal()
+        now = time.monotonic()
+        if self._recorder.faults and self._recorder.faults[-1].ended > now:
+            self._exercise.fault_over()
+        if self._recorder.phases[-1].ended > now:
+            self._recorder.end()
+        try:
+            commands.change(self._folder)
+        except TrafficUnreachable as error:
+            self._recorder.skip("traffic", str(error))
+
+    def _until_opened(self, since: float, longest_s: float, *, failures: float = float("inf")) -> None:
+        """Wait until it has opened since then, or so many failures did not open it."""
+        self._exercise.wait(
+            lambda seen, _: protocol.opened_since(seen, since) or _failed(seen, since) >= failures, longest_s
+        )
+
+    # what is played
+
+    def _late_success(self) -> None:
+        """Most requests fail at once, the others succeed late; again and again, for only the first count."""
+        for _ in range(ROUNDS):
+            self._recorder.begin("late-success")
+            began = time.monotonic()
+            self._exercise.inject("slow", direction="upstream")
+            self._exercise.inject("error", toxicity=MOSTLY)
+            self._exercise.fault("late-success", began)
+            self._until_opened(began, self._pace.patience_s)
+            time.sleep(self._exercise.slow_ms / 1000)  # until whoever was let in before has come back
+            self._again()
+
+    def _interleaved(self) -> None:
+        """A 404 for everybody but a few, who get a 500."""
+        self._recorder.begin("interleaved")
+        began = time.monotonic()
+        self._exercise.inject("error", toxicity=SELDOM)
+        self._exercise.inject("not-found")
+        self._exercise.fault("interleaved", began)
+        self._until_opened(began, INTERLEAVED_MAX_S, failures=ENOUGH)
+
+    def _cancel(self) -> None:
+        """Answers are slow, and callers do not wait for them."""
+        began = time.monotonic()
+        self._exercise.inject("slow", direction="upstream")
+        self._exercise.fault("cancel", began)
+        timeout_s = GIVES_UP * self._exercise.slow_ms / 1000
+        commands.change(self._folder, timeout_s=timeout_s)
+        self._recorder.begin("cancel", timeout_s=timeout_s)
+        self._until_opened(began, CANCEL_MAX_S, failures=ENOUGH)
+
+    def _burst(self) -> None:
+        """Answers are slow, and there are far more calls for a while; twice."""
+        status = commands.status(self._folder)
+        rate = min(BURST_FACTOR * float(status["plan_rate_rps"]), float(status["rate_max_rps"]))
+        for _ in range(BURSTS):
+            began = time.monotonic()
+            self._exercise.inject("slow", direction="upstream")
+            self._exercise.fault("burst", began)
+            surge(rate_rps=rate, max_duration_s=BURST_S + 10.0)
+            self._recorder.begin("burst", rate_rps=rate)
+            self._until_opened(began, BURST_S)
+            self._again()
+
+    def _again(self) -> None:
+        """Take out what is in, and wait until it has closed."""
+        heal()
+        self._exercise.fault_over()
+        self._recorder.end()
+        open_s = protocol.open_time_s(self._exercise.look())
+        self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.recover_limit_s(open_s))
+
+    def _low_rate(self) -> None:
+        """Errors at few calls a second; at twice as many, and so on, until it opens."""
+        seen = self._exercise.look()
+        plan = float(commands.status(self._folder)["plan_rate_rps"])
+        enough = _enough_at_low_rate(seen)
+        rate = max(SLOWEST_RPS, plan * LOW_RATE_SHARE, enough / LOW_RATE_S)
+        while rate < plan:
+            if self._opens_at(rate, enough):
+                return
+            rate *= 2
+
+    def _opens_at(self, rate_rps: float, enough: int) -> bool:
+        """Have *enough* calls fail at this rate, unless it opens before."""
+        commands.change(self._folder, rate_rps=rate_rps)
+        began = time.monotonic()
+        self._exercise.inject("error")
+        self._exercise.fault("low-rate", began)
+        self._recorder.begin("low-rate", rate_rps=rate_rps)
+        self._until_opened(began, 2 * enough / rate_rps, failures=enough)
+        opened = protocol.opened_since(self._exercise.look(), began)
+        heal()
+        self._exercise.fault_over()
+        self._recorder.end()
+        return opened
+
+    def _pause(self) -> None:
+        """No calls for a while; if it closes, whether that was the pause or mere time."""
+        stuck_since = self._recorder.faults[-1].ended if self._recorder.faults else time.monotonic()
+        for pause_s in PAUSES_S:
+            stuck_s = time.monotonic() - stuck_since
+            if self._closes_after(pause_s):
+                if self._exercise.open():  # again, and for less time in all than it was stuck before
+                    time.sleep(min(pause_s, max(0.0, stuck_s - 2 * pause_s)))
+                    self._closes_after(pause_s)
+                return
+
+    def _closes_after(self, pause_s: float) -> bool:
+        commands.change(self._folder, rate_rps=0)
+        self._recorder.begin("pause", rate_rps=0.0)
+        time.sleep(pause_s)
+        self._recorder.end()
+        commands.change(self._folder)
+        return self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.settle_s)
+
+
+def _failed(view: View, since: float) -> int:
+    """Return how many calls that were let through since then have failed."""
+    asked = view.asked
+    return int((asked.forwarded & ~asked.good & (asked.at >= since)).sum())
+
+
+def _enough_at_low_rate(view: View) -> int:
+    """How many failures would open it at any rate: twice what it took so far, and not just a few."""
+    view, taken = view.plain, [0]
+    for _, _, step in view.steps_of(State.CLOSED, State.OPEN):
+        fault = view.fault_at(step.before)
+        if fault is not None:
+            done = view.failed_done
+            taken.append(int(((done >= fault.began) & (done <= step.before)).sum()))
+    return max(20, 2 * max(taken))
