@@ -101,10 +101,11 @@ class View:
             [phase.began for phase in self.phases if phase.extra]
             + [fault.began for fault in self.faults if fault.kind in extras]
         )
-        asked = self.asked.where(self.asked.at < until)
+        asked, came = self.asked.where(self.asked.at < until), self.arrivals.at < until
         return replace(
             self,
-            arrivals=self.arrivals.where(self.arrivals.at < until),
+            arrivals=self.arrivals.where(came),
+            mapping=replace(self.mapping, call=self.mapping.call[came]),
             faults=tuple(fault for fault in self.faults if fault.began < until),
             decisions=self.decisions.where(self.decisions.at < until),
             asked=asked,

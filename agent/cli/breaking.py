@@ -51,7 +51,7 @@ def breaker_test(
     ] = None,
     rate: Annotated[float, typer.Option(help="Calls a second, open loop.")] = 40.0,
     rate_max: Annotated[
-        float | None, typer.Option(help="The most calls a second, in a burst; default: five times the rate.")
+        float | None, typer.Option(help="Allows a burst of up to so many calls a second; default: none.")
     ] = None,
     faults: Annotated[
         str,
@@ -95,7 +95,7 @@ def breaker_test(
             "entry": entry,
             "link": ",".join(each.name for each in places),
             "rate_rps": str(rate),
-            "rate_max_rps": str(rate_max or 5 * rate),
+            "rate_max_rps": str(rate_max or 0.0),
             "kinds": ",".join(kinds),
             "keys": ",".join(keys),
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),

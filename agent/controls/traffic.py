@@ -57,7 +57,8 @@ def before_experiment_control(
         warm_up_s: Seconds of traffic before the first look, so that its window is full.
         seed: Repeats the Poisson arrivals.
         max_duration_s: The driver's own hard end.
-        rate_max_rps: The most that ``agent.faults.traffic.surge`` may raise the rate to; none by default.
+        rate_max_rps: The most that ``agent.faults.traffic.surge`` may raise the rate to; none by default,
+            or with 0.
 
     Raises:
         NoEvidence: It did not start (Chaos Toolkit hides this; the probes then say it).
@@ -72,7 +73,7 @@ def before_experiment_control(
         headers=tuple((headers or {}).items()),
         seed=seed,
         max_duration_s=max_duration_s,
-        rate_max_rps=rate_max_rps,
+        rate_max_rps=rate_max_rps or None,
     )
     _start(plan, run.folder)
     _await_answers(run.folder / FILE)

@@ -133,6 +133,8 @@ class Extras:
         """Answers are slow, and there are far more calls for a while; twice."""
         status = commands.status(self._folder)
         rate = min(BURST_FACTOR * float(status["plan_rate_rps"]), float(status["rate_max_rps"]))
+        if rate <= float(status["plan_rate_rps"]):
+            raise UsageError("no more calls are allowed than usual: --rate-max, or rate_max_rps")
         for _ in range(BURSTS):
             began = time.monotonic()
             self._exercise.inject("slow", direction="upstream")

@@ -105,6 +105,9 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
             "rate_rps": rate_rps,
             "kinds": kinds,
             "baseline_s": 4.0,
+            "rate_max_rps": 3 * rate_rps,
+            "fault_max_s": 10.0,
+            "recover_max_s": 12.0,
             "seed": seed,
         }
         arguments = [each for key, value in variables.items() for each in ("--var", f"{key}={value}")]

@@ -13,22 +13,30 @@ pytestmark = [pytest.mark.targets, pytest.mark.timeout(240)]
 
 EVERYTHING = "error,hang,slow,refuse,reset,not-found"
 FOUND = {
-    "outer-timeout-not-counted": "timeouts-not-counted",
-    "500-returned-is-success": "errors-not-counted",
-    "lock-serialises": "serialises-calls",
-    "half-open-stampede": "half-open-stampede",
-    "half-open-waiters": "half-open-waiters",
-    "late-failure-rearms": "late-failure-rearms",
-    "open-time-from-call-start": "open-time-from-call-start",
-    "retries-inside": "retries-multiply",
-    "retries-outside-open-error": "rejections-wait",
-    "fallback-swallows": "fallback-hides-failures",
-    "new-breaker-per-request": "never-opens",
-    "wrong-layer": "never-opens",
-    "4xx-counted": "client-errors-open-it",
-    "active-check-overrides": "active-check-overrides",
+    "outer-timeout-not-counted": ("error,hang", "timeouts-not-counted"),
+    "500-returned-is-success": ("error,hang", "errors-not-counted"),
+    "lock-serialises": ("error,hang", "serialises-calls"),
+    "half-open-stampede": ("error,hang", "half-open-stampede"),
+    "half-open-waiters": ("error,hang", "half-open-waiters"),
+    "stuck-half-open": ("error", "stuck"),
+    "never-closes-under-traffic": ("error,pause", "closes-only-in-quiet"),
+    "late-success-closes": ("error,late-success", "late-success-closes"),
+    "late-failure-rearms": ("error,hang", "late-failure-rearms"),
+    "open-time-from-call-start": ("error,hang", "open-time-from-call-start"),
+    "retries-inside": ("error,hang", "retries-multiply"),
+    "retries-outside-open-error": ("error", "rejections-wait"),
+    "fallback-swallows": ("error", "fallback-hides-failures"),
+    "new-breaker-per-request": ("error,hang", "never-opens"),
+    "4xx-counted": ("error,not-found", "client-errors-open-it"),
+    "4xx-resets": ("error,interleaved", "client-errors-mask-failures"),
+    "caller-cancel-counted": ("error,hang,slow,cancel", "cancelled-calls-open-it"),
+    "overhang": ("error,hang", "results-counted-late"),
+    "bulkhead-counted": ("error,hang,burst", "full-bulkhead-opens-it"),
+    "tumbling-window-min-volume": ("error,low-rate", "needs-a-rate-to-open"),
+    "active-check-overrides": ("error,hang,slow,not-found", "active-check-overrides"),
+    "wrong-layer": ("error", "never-opens"),
 }
-"""A bug that is written into the service -> the finding that must come of it."""
+"""A bug that is written into the service -> what makes it visible, and the finding that must come of it."""
 FOLLOWS = {"fallback-swallows": {"never-opens"}}
 """What is true besides, as a consequence."""
 
@@ -54,11 +62,22 @@ def test_a_library_of_the_field_is_seen_as_it_is(exercise: Callable[..., Any]) -
     assert "Half-open stampede" in came.told["reason"]
 
 
+def test_nothing_is_found_on_a_correct_breaker_in_the_extra_phases(exercise: Callable[..., Any]) -> None:
+    """Two faults at once, other rates, impatient callers: the detectors know what bends counts and times."""
+    came = exercise("own", kinds="error,hang,slow,late-success,interleaved,cancel,burst,low-rate")
+    assert came.bugs == set(), came.answer["answer"]
+    assert came.answer["skipped"] == {}
+    played = {each["kind"] for each in came.answer["phases"]}
+    assert played >= {"late-success", "interleaved", "cancel", "burst", "low-rate"}
+    assert all(each["purpose"] for each in came.answer["phases"])
+
+
 @pytest.mark.parametrize("bug", FOUND)
 def test_a_bug_that_is_written_in_is_found_and_nothing_else(exercise: Callable[..., Any], bug: str) -> None:
     """The finding has its name, and no other bug is blamed."""
-    came = exercise("own", kinds="error,hang,slow,not-found", bug=bug)
-    assert came.bugs == {FOUND[bug]} | FOLLOWS.get(bug, set()), came.answer["answer"]
+    kinds, finding = FOUND[bug]
+    came = exercise("own", kinds=kinds, bug=bug)
+    assert came.bugs == {finding} | FOLLOWS.get(bug, set()), came.answer["answer"]
     assert came.told["verdict"] == "DEVIATED"
 
 

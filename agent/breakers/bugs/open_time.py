@@ -12,6 +12,7 @@ from agent.breakers.bugs.detector import LIKELY, SURE, Evidence, detector
 from agent.breakers.bugs.rows import shown, under
 from agent.breakers.bugs.waiting import rejections_wait
 from agent.breakers.estimate import common, mostly_common
+from agent.breakers.states import State
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
         place = int(np.searchsorted(view.failed_done, each.tried.before, "left"))
         last = float(view.failed_done[place - 1]) if place else -np.inf
         if last > each.opened.before + GUARD_S:
-            moved.append((each, last))
+            if each.opened.was is State.CLOSED:  # else a crowd of trials blurs when it opened
+                moved.append((each, last))
         else:
             plain.append(each.bracket)
     usual = mostly_common(plain, 0.8) if plain else None

@@ -1,0 +1,84 @@
+"""Recordings of real services, inferred again: what was found in each, and that nothing else is.
+
+Each is the two streams of an exercise of a service in ``targets``, with the bug that it is named after
+(``circuitbreaker`` is the library as it comes): times in seconds since its begin, ids numbered anew.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.breakers.bugs import DETECTORS
+from agent.breakers.findings import find
+from agent.breakers.properties import measure
+from agent.breakers.streams import Arrivals, Calls, FaultWindow, Phase, columns
+from agent.breakers.view import View, view
+
+FOLDER = Path(__file__).parent / "recordings"
+FOUND = {
+    "4xx-resets": {"client-errors-mask-failures"},
+    "circuitbreaker": {"half-open-stampede", "late-failure-rearms"},
+    "late-success-closes": {"late-success-closes"},
+    "overhang": {"results-counted-late"},
+    "stuck-half-open": {"stuck"},
+    "tumbling-window-min-volume": {"needs-a-rate-to-open"},
+}
+"""What the recording is of -> what is found in it."""
+
+
+def recorded(name: str) -> View:
+    """Infer from a recording."""
+    raw = json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
+    calls = columns(Calls, _times(raw["calls"], "begun", "ended") | {"key": [0] * len(raw["calls"]["id"])})
+    arrivals = columns(
+        Arrivals, _times(raw["arrivals"], "at", "ended") | {"source": [0] * len(raw["arrivals"]["id"])}
+    )
+    assert isinstance(calls, Calls)
+    assert isinstance(arrivals, Arrivals)
+    faults = [FaultWindow(**each) for each in raw["faults"]]
+    return view(calls, arrivals, faults, [Phase(**each) for each in raw["phases"]])
+
+
+def _times(rows: dict[str, Any], begun: str, ended: str) -> dict[str, Any]:
+    took = np.array(rows.pop("took"))
+    return rows | {ended: np.array(rows[begun]) + took}
+
+
+def bugs(seen: View) -> set[str]:
+    """Return the bugs that are found in a view."""
+    return {each.bug for each in find(seen, measure(seen.plain))}
+
+
+def test_every_recording_is_looked_at() -> None:
+    """None lies about without a claim."""
+    assert {path.name.removesuffix(".json.gz") for path in FOLDER.iterdir()} == set(FOUND)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_real_bug_is_found_in_its_recording_and_nothing_else(name: str) -> None:
+    """Whatever the detectors learn later, this stays so."""
+    assert bugs(recorded(name)) == FOUND[name]
+
+
+def test_the_table_of_bugs_and_detectors(record_property: pytest.RecordProperty) -> None:
+    """One row a recording, one column a detector: a miss is a gap, a false finding a mark off its place."""
+    rows = {name: bugs(recorded(name)) for name in FOUND}
+    seen = [bug for bug in DETECTORS if any(bug in found for found in rows.values())]
+    wide = max(map(len, rows))
+    lines = [f"{n}: {bug}" for n, bug in enumerate(seen)]
+    lines.append(" " * wide + "".join(f"{n:3}" for n in range(len(seen))))
+    for name, found in rows.items():
+        marks = "".join("  x" if bug in found else "  ." for bug in seen)
+        lines.append(f"{name:{wide}}{marks}")
+    table = "\n".join(lines)
+    print(table)  # noqa: T201  # `pytest -s` shows it
+    record_property("table", table)
+    misses = sum(len(FOUND[name] - found) for name, found in rows.items())
+    false = sum(len(found - FOUND[name]) for name, found in rows.items())
+    assert (misses, false) == (0, 0), table
