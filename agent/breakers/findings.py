@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from agent.breakers.view import View
 
 
-STATELESS = frozenset({"no-timeout", "serialises-calls", "retries-multiply", "per-replica"})
+STATELESS = frozenset(
+    {"no-timeout", "serialises-calls", "retries-multiply", "per-replica", "stuck", "closes-only-in-quiet"}
+)
 """Bugs that are seen without the states of a breaker."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.breakers import trials
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.half_open import results_counted_late
 from agent.breakers.bugs.rows import shown
@@ -41,7 +42,7 @@ def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     if closes_only_in_quiet(view, properties):
         return None  # that tells more
     view = view.plain
-    wait = properties["time_to_half_open_s"].high
+    wait = max((each.high for each in trials.proper_waits(view)), default=None)
     enough = max(STUCK_S, STUCK_WAITS * wait) if wait is not None else UNKNOWN_S
     for fault in view.faults:
         span, lasted = kept_back_after(view, fault)
