@@ -54,11 +54,11 @@ test-whitebox: $(STAMP) ## What breakers say about themselves: each kind of read
 	@$(BIN)/python -m pytest -m whitebox $(ARGS) \
 	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m whitebox $(ARGS)
 
-# CLUSTER=existing uses the cluster that KUBECONFIG names; CLUSTER=kwok one of thousands of pods that do not exist.
+# CLUSTER=existing uses the cluster that KUBECONFIG names.
 CLUSTER ?= real
 test-cluster: $(STAMP) ## A Kubernetes of real nodes, started for the tests (installs Debian packages, needs Go)
 	@[ "$(CLUSTER)" = existing ] || sh tests/cluster/packages.sh
-	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --kind $(CLUSTER) --build-only
+	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --build-only
 	@$(BIN)/python -m pytest -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers

@@ -30,9 +30,8 @@ STAGED = Path(__file__).parent / "staged"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests of Kubernetes run against any cluster."""
-    kinds = ["real", "kwok", "existing"]
     parser.addoption(
-        "--cluster", choices=kinds, default="real", help="which Kubernetes: ours, ours without nodes, yours"
+        "--cluster", choices=["real", "existing"], default="real", help="a Kubernetes of ours, or yours"
     )
 
 

@@ -52,18 +52,6 @@ def cluster_binary() -> Path:
     return _built("cluster", sources, ["go", "build", "-ldflags", f"-s -w {version}"], HERE)
 
 
-def kwok_binary() -> Path:
-    """Return kwok, which plays nodes and pods that do not exist.
-
-    Raises:
-        Failed: The build failed.
-    """
-    folder = HERE / "kwok"
-    sources = [folder / "go.mod", folder / "go.sum"]
-    words = ["go", "build", "-ldflags", "-s -w", "sigs.k8s.io/kwok/cmd/kwok"]
-    return _built("kwok", sources, words, folder)
-
-
 def _built(name: str, sources: Sequence[Path], words: Sequence[str], folder: Path) -> Path:
     program = CACHE / "bin" / f"{name}-{digest(sources)}"
     with alone(program.with_suffix(".lock")):

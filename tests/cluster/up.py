@@ -27,7 +27,6 @@ UNABLE = 3
 def main() -> int:
     """Build what is missing, start, wait, take down; return the exit code."""
     parser = argparse.ArgumentParser(prog="up.py", description=__doc__)
-    parser.add_argument("--kind", choices=["real", "kwok"], default="real", help="real nodes, or none (kwok)")
     parser.add_argument("--nodes", type=int, default=2, help="real nodes, 1 to 9 (2)")
     parser.add_argument("--no-agent", action="store_true", help="without the project's own image")
     parser.add_argument("--build-only", action="store_true", help="only build what is missing")
