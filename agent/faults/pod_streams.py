@@ -66,11 +66,25 @@ def begin(api: Api, namespace: str, pods: Mapping[str, str], *, order: Cut, imag
     for pod in pods:
         _await_running(api, namespace, pod, name)
         stream = api.attach(namespace, pod, name, timeout_s=ANSWERS_WITHIN_S)
-        held.streams[pod] = stream
-        stream.say(json.dumps(order.to_json()))
-        held.said[pod] = _hear(stream, pod)
-        if held.said[pod]["is"] != "in":
-            raise NoInjector(f"{namespace}/{pod}: {held.said[pod].get('says') or held.said[pod]}")
+        try:
+            held.said[pod] = _give(stream, pod, order)
+        except BaseException:
+            stream.close()  # which heals
+            raise
+        held.streams[pod] = stream  # only now: from here on the lifeline's thread may beat
+
+
+def _give(stream: Attached, pod: str, order: Cut) -> dict[str, Any]:
+    """Return what the injector says once *order* is carried out.
+
+    Raises:
+        NoInjector: It refused.
+    """
+    stream.say(json.dumps(order.to_json()))
+    answer = _hear(stream, pod)
+    if answer["is"] != "in":
+        raise NoInjector(f"{pod}: {answer.get('says') or answer}")
+    return answer
 
 
 def check_rights(api: Api, namespace: str) -> None:
