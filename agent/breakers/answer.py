@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.breakers.estimate import Property, Status
@@ -63,7 +62,9 @@ def _never_opened(view: View, opening: Property) -> str:
     if not view.faults:
         return "No fault was put in, so the breaker had no reason to open."
     kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults))
-    return f"It never opened ({kinds}): {opening.why}."
+    if opening.status is not Status.FAIL:
+        return f"It cannot be told whether it opens ({kinds}): {opening.why}."
+    return f"It never opened ({kinds}): {opening.n} calls failed on the dependency, each was let through."
 
 
 def _opening(properties: Mapping[str, Property]) -> str:
@@ -73,7 +74,7 @@ def _opening(properties: Mapping[str, Property]) -> str:
     said = f"opens after {span(count)} failures"
     if not count.more.get("constant"):
         said = f"opens after a varying number of failures ({span(count)})"
-    return said + (f" within {seconds(time.high)}" if time.high is not None else "")
+    return said + (f" within {seconds(time.high)} of the fault" if time.high is not None else "")
 
 
 def _staying(properties: Mapping[str, Property]) -> str:
@@ -84,15 +85,20 @@ def _staying(properties: Mapping[str, Property]) -> str:
     if wait.more["pattern"] == "constant":
         return f"stays open {seconds(wait.estimate)}"
     if isinstance(by_kind := wait.more["by_kind"], dict) and by_kind:
-        return "stays open " + _each_kind({kind: seconds(sum(each) / 2) for kind, each in by_kind.items()})
+        return "stays open " + _each_kind(by_kind)
     return f"stays open {seconds(wait.low)} to {seconds(wait.high)}{pattern[str(wait.more['pattern'])]}"
 
 
-def _each_kind(times: Mapping[str, str]) -> str:
-    """Say the usual time, and which kinds of fault have another."""
-    usual = Counter(times.values()).most_common(1)[0][0]
-    others = [f"{time} under {kind}" for kind, time in times.items() if time != usual]
-    return f"{usual} ({', '.join(others)})" if others else usual
+def _each_kind(brackets: Mapping[str, tuple[float, float]]) -> str:
+    """Say the usual time, and which kinds of fault surely have another."""
+    usual = max(brackets.values(), key=lambda one: sum(_meet(one, other) for other in brackets.values()))
+    others = {kind: each for kind, each in brackets.items() if not _meet(usual, each)}
+    told = [f"{seconds(sum(each) / 2)} under {kind}" for kind, each in others.items()]
+    return seconds(sum(usual) / 2) + (f" ({', '.join(told)})" if told else "")
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] <= other[1] and other[0] <= one[1]
 
 
 def _trying(properties: Mapping[str, Property]) -> str:

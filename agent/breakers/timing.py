@@ -75,7 +75,7 @@ def _failures_before(view: View, step: Transition) -> tuple[float, float]:
 def _never_opened(view: View, unit: str) -> Property:
     failed = int((view.asked.forwarded & ~view.asked.good & view.in_fault).sum())
     if failed >= ENOUGH_FAILURES:
-        why = f"it never opened: {failed} calls failed on the dependency and each was let through"
+        why = f"{failed} calls failed on the dependency, each was let through, and it never opened"
         return Property(unit=unit, low=float(failed), n=failed, status=Status.FAIL, why=why)
     why = f"only {failed} calls failed on the dependency; {ENOUGH_FAILURES} would tell"
     return Property(unit=unit, low=float(failed), n=failed, status=Status.INCONCLUSIVE, why=why)
