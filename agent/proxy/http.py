@@ -1,7 +1,8 @@
 """Sees HTTP/1.1 requests in a byte stream without changing a byte.
 
 Source: RFC 9112 sections 3 (request line), 6.3 (message body length) and 7.1 (chunked coding).
-What is no HTTP, or stops being it (upgrade, CONNECT, HEAD's bodiless answers), is carried unseen.
+What is no HTTP, or stops being it (an upgrade that is granted, CONNECT, HEAD's bodiless answers), is
+carried unseen.  An upgrade that is only asked for changes nothing: Java's client does so by default.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEAD_MAX_BYTES = 64 * 1024
+SWITCHED = 101
 _START = re.compile(rb"(?:GET|POST|PUT|PATCH|DELETE|OPTIONS) ")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _ID = re.compile(rb"\r\n(?:x-request-id|traceparent):[ \t]*([^\r]*)", re.IGNORECASE)
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _BODILESS = (b"GET ", b"DELETE ", b"OPTIONS ")
-_FRAMING = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade):", re.IGNORECASE)
+_FRAMING = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
 
 
@@ -97,6 +98,11 @@ class Requests:
         data, self._buffer = self._buffer, b""
         return data
 
+    def give_up(self) -> bytes:
+        """Follow no further, for another protocol begins; return what was kept back."""
+        self.opaque = True
+        return self.rest()
+
     def _could_be_head(self, data: bytes) -> bool:
         if len(data) > HEAD_MAX_BYTES:
             return False
@@ -104,7 +110,7 @@ class Requests:
 
     def _head(self, raw: bytes) -> Piece:
         parts = raw[: raw.index(b"\r\n")].split(b" ")
-        if len(parts) != 3 or not _START.match(raw) or _UPGRADE.search(raw):
+        if len(parts) != 3 or not _START.match(raw):
             self.opaque = True
             return Piece(raw)
         if _CHUNKED.search(raw):
@@ -191,9 +197,9 @@ class Responses:
             self.opaque = True
 
     def on_message_complete(self) -> None:
-        """Report a response, interim ones left out."""
+        """Report a response, interim ones left out; after 101 the next bytes are another protocol's."""
         status = self._parser.get_status_code()
-        if status >= 200:
+        if status >= 200 or status == SWITCHED:
             self._complete(status)
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.proxy.flow import Flow
-from agent.proxy.http import Head, Piece, Requests, Responses
+from agent.proxy.http import SWITCHED, Head, Piece, Requests, Responses
 
 if TYPE_CHECKING:
     from agent.proxy.arrivals import Arrivals
@@ -307,6 +307,8 @@ class Pair(asyncio.Protocol):
     def _complete(self, status: int) -> None:
         if self._open:
             self._tell(*self._open.popleft(), status=status)
+        if status == SWITCHED and (kept := self._requests.give_up()):
+            self._up.write(kept)
 
     def _tell(
         self, head: Head, at: float, monotonic_at: float, *, status: int | None, failed_by: str | None = None

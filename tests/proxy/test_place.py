@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent import settings
 from agent.proxy.client import ProxyClient
-from agent.proxy.place import link_in_place
+from agent.proxy.place import Place, links_in_place
 
 if TYPE_CHECKING:
     import pytest
@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 def test_a_link_of_its_own_says_nothing_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     """The command's stdout is for its one result, so the proxy beside it keeps quiet."""
     found = settings.current()
-    with link_in_place(found, "dependency", listen="127.0.0.1:0", upstream="127.0.0.1:1"):
+    with links_in_place(found, [Place(name="dependency", listen="127.0.0.1:0", upstream="127.0.0.1:1")]):
         assert [each["name"] for each in ProxyClient.of(found).links()] == ["dependency"]
     assert capfd.readouterr().out == ""
