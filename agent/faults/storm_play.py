@@ -217,7 +217,8 @@ class Storm:
         if not load.requests(baseline.began, baseline.ended):
             raise NoEvidence(
                 f"{calls} calls were made and not one request came over the link {link!r}: "
-                "the service bypasses it (tell it to call the link's address), or never asks the dependency"
+                "the service bypasses it (tell it to call the link's address), never asks the dependency, or "
+                "speaks TLS or HTTP/2 to it, which a link carries unseen"
             )
 
     # what is done
