@@ -62,9 +62,10 @@ def test_when_the_run_dies_the_load_falls_back(
     stage: Stage, surging: Path, until: Callable[..., Any]
 ) -> None:
     """Parent and child die at once: the driver ends with their pipe, and the reaper closes the book."""
-    for each in [p for p in stage.processes() if "agent.safety.reaper" not in p.cmdline()]:
-        if "agent.traffic" not in each.cmdline():
-            each.kill()
+    spared = {"agent.safety.reaper", "agent.traffic"}
+    # All found before the first one is killed: a parent's death ends others, and a zombie has no words.
+    for each in [each for each in stage.processes() if not spared.intersection(each.cmdline())]:
+        each.kill()
     until(lambda: stage.open_injections() == ())
     with pytest.raises(commands.TrafficGone):
         commands.status(surging)
