@@ -179,6 +179,15 @@ def over_links(stage: Stage) -> Callable[..., Tested]:
         each.end()
 
 
+@pytest.fixture
+def proxy(stage: Stage, until: Callable[..., Any], upstream: str) -> ProxyClient:
+    """A fault proxy with one link to a dependency that is well."""
+    link = f"dependency=127.0.0.1:0->{upstream}"
+    stage.start("agent.proxy", "--home", str(stage.home), "--link", link)
+    state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
+    return ProxyClient(api=state["api"], token=state["token"])
+
+
 def _state(stage: Stage) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
     return state

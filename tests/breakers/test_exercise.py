@@ -7,56 +7,17 @@ import json
 import signal
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from agent.proxy.client import ProxyClient
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from conftest import Stage
 
-
-class _Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        """Answer everything with an empty 200."""
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def upstream() -> Iterator[str]:
-    """A dependency that is well."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def proxy(stage: Stage, until: Callable[..., Any], upstream: str) -> ProxyClient:
-    """A fault proxy with one link to the dependency."""
-    link = f"dependency=127.0.0.1:0->{upstream}"
-    stage.start("agent.proxy", "--home", str(stage.home), "--link", link)
-    state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
-    return ProxyClient(api=state["api"], token=state["token"])
-
-
-def _state(stage: Stage) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((stage.home / "proxy.json").read_text())
-    return state
+    from agent.proxy.client import ProxyClient
 
 
 def _free_port() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,33 +10,17 @@ import pytest
 from agent.traffic import commands, offers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import psutil
     from conftest import Stage
 
 
-class _Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        """Answer with an empty 200."""
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
-def surging(stage: Stage, until: Callable[..., Any]) -> Iterator[Path]:
+def surging(stage: Stage, until: Callable[..., Any], upstream: str) -> Path:
     """The folder of a run whose load is raised from 50 to 200 rps."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    arguments = {"url": f"http://127.0.0.1:{server.server_port}/", "rate_rps": 50, "rate_max_rps": 200}
+    arguments = {"url": f"http://{upstream}/", "rate_rps": 50, "rate_max_rps": 200}
     provider = {"type": "python", "module": "agent.controls.traffic", "arguments": arguments}
     act = {"type": "python", "module": "agent.faults.traffic", "func": "surge", "arguments": {"factor": 4}}
     path = stage.experiment(
@@ -49,9 +31,7 @@ def surging(stage: Stage, until: Callable[..., Any]) -> Iterator[Path]:
     path.write_text(json.dumps(definition))
     stage.start("agent", "run", str(path), "--json")
     until(lambda: [i for i in stage.open_injections() if i.landed])
-    yield next((stage.home / "runs").iterdir())
-    server.shutdown()
-    server.server_close()
+    return next((stage.home / "runs").iterdir())
 
 
 def _driver(stage: Stage) -> psutil.Process:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,29 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class _Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        """Answer with an empty 200."""
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
-def entry() -> Iterator[str]:
+def entry(upstream: str) -> Iterator[str]:
     """The service that the traffic goes to."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://{upstream}"
     control.stop()
-    server.shutdown()
-    server.server_close()
 
 
 def test_a_surge_lands_is_kept_in_by_the_run_and_is_gone_after_heal(
