@@ -10,6 +10,10 @@ PYTHON  ?= $(shell for p in python3.14 python3.13 python3.12 python3 \
 # A run starts several processes: without byte code each of them would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+PYTEST  := $(BIN)/python -m pytest
+# Real processes are judged by their times, in tens of milliseconds: what fails beside other work is played once more by itself.
+AGAIN   := --last-failed --last-failed-no-failures none
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format bench accuracy lock screenshot clean
 
@@ -32,34 +36,33 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
 	@$(BIN)/gameday demo
 
+PLAIN := not root and not chromium and not quiet and not targets and not whitebox and not cluster
 test: $(STAMP) ## Everything that needs neither root nor extra servers
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not root and not chromium and not quiet and not targets and not whitebox and not cluster" $(ARGS)
-	@$(BIN)/python -m pytest -n 2 -m quiet $(ARGS)
+	@$(PYTEST) -n 4 --dist worksteal -m "$(PLAIN)" $(ARGS) || $(PYTEST) $(AGAIN) -m "$(PLAIN)" $(ARGS)
+	@$(PYTEST) -n 2 -m quiet $(ARGS) || $(PYTEST) $(AGAIN) -m quiet $(ARGS)
 
 test-root: $(STAMP) ## What needs root and Debian packages (installs them)
 	@sh tests/packages.sh nftables iproute2 iputils-ping prometheus chromium fonts-dejavu-core user-mode-linux kmod busybox-static
 	@[ "$$(id -u)" -ne 0 ] || mkdir -p /lib/modules # User-Mode Linux mounts its modules over this folder of the host
-	@$(BIN)/python -m pytest -m "root or chromium" $(ARGS)
+	@$(PYTEST) -m "root or chromium" $(ARGS) || $(PYTEST) $(AGAIN) -m "root or chromium" $(ARGS)
 
-# Brackets are tens of milliseconds wide: what fails beside other work is played once more by itself.
 test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute (installs them)
 	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m targets $(ARGS) \
-	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m targets $(ARGS)
+	@$(PYTEST) -n 2 --dist worksteal -m targets $(ARGS) || $(PYTEST) $(AGAIN) -m targets $(ARGS)
 
 # Builds with Maven, npm and Go what it reads, once a machine, under ~/.cache/gameday-tests.
 test-whitebox: $(STAMP) ## What breakers say about themselves: each kind of reader beside the real thing
 	@PATH="$$PATH:/usr/sbin:/usr/local/go/bin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy \
 	  node=nodejs npm=npm redis-server=redis-server caddy=caddy java=openjdk-17-jdk-headless mvn=maven
-	@$(BIN)/python -m pytest -m whitebox $(ARGS) \
-	  || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m whitebox $(ARGS)
+	@$(PYTEST) -m whitebox $(ARGS) || $(PYTEST) $(AGAIN) -m whitebox $(ARGS)
 
 # CLUSTER=existing uses the cluster that KUBECONFIG names.
 CLUSTER ?= real
 test-cluster: $(STAMP) ## A Kubernetes of real nodes, started for the tests (installs Debian packages, needs Go)
 	@[ "$(CLUSTER)" = existing ] || sh tests/cluster/packages.sh
 	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --build-only
-	@$(BIN)/python -m pytest -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
+	@$(PYTEST) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
+	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff check .
