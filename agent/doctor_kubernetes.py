@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
 from agent.doctor import Finding
-from agent.faults.kubernetes_guard import forbidden, is_pattern
 from agent.faults.kubernetes_rights import RIGHTS, missing
 from agent.model import GamedayError
+from agent.safety.kubernetes_guard import forbidden, is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

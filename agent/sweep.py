@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
 from agent.faults import isolation
-from agent.faults.kubernetes_guard import forbidden, is_pattern
 from agent.model import UsageError
 from agent.safety import owner
+from agent.safety.kubernetes_guard import forbidden, is_pattern
 
 if TYPE_CHECKING:
     from agent.settings import Settings

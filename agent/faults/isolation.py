@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import Changed, KubernetesError, NotThere
-from agent.faults.kubernetes_guard import RUN
 from agent.model import Fact, Refused
+from agent.safety.kubernetes_guard import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from agent import settings as settings_of
 from agent.clients import workloads
 from agent.clients.pods import ALIVE, Pod, pods
-from agent.faults.kubernetes_guard import (
+from agent.model import NoTargets, Refused, UsageError
+from agent.safety.kubernetes_guard import (
     ENABLED,
     EXEMPT,
     check_selector,
@@ -17,7 +18,6 @@ from agent.faults.kubernetes_guard import (
     is_exempt,
     namespace_labels,
 )
-from agent.model import NoTargets, Refused, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.clients.kubernetes import KubernetesError, NotThere
 from agent.clients.pods import ALIVE
-from agent.faults.kubernetes_guard import check_selector
 from agent.model import NoTargets, Refused, UsageError
+from agent.safety.kubernetes_guard import check_selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,6 +14,7 @@ import structlog
 
 from agent.clients.kubernetes import connect
 from agent.model import GamedayError
+from agent.safety.kubernetes_guard import namespace_labels
 from agent.schedule.rollouts import REVISION, UNDONE_TO, read_rollout
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def undo_and_file(rollout: Rollout, *, run: str, folder: Path) -> str:
     }
     try:
         with connect() as api:
+            namespace_labels(api, rollout.workload.namespace)  # the guard rails hold for mending, too
             before = undo(api, rollout, run=run)
     except GamedayError as error:
         told |= {"undone": False, "why": str(error)}

@@ -226,6 +226,17 @@ def test_a_deviation_in_a_pipeline_undoes_the_rollout_and_fails_the_step(shop: S
     assert shop.version == "1"
 
 
+def test_nothing_is_undone_in_a_namespace_that_may_not_be_touched(shop: Shop, tmp_path: Path) -> None:
+    """The verdict stands, the rollout too, and the reason names the setting."""
+    shop.experiment(loses=True, on_deviated="rollback")
+    shop.deploy("2")
+    code, _, errors = check(shop, tmp_path / "deviated.xml", namespaces="others")
+    assert code == 1
+    assert "was NOT undone" in errors
+    assert "GAMEDAY_NAMESPACES" in errors
+    assert shop.version == "2"
+
+
 def test_a_rollout_that_fails_is_told_and_nothing_is_run(shop: Shop, tmp_path: Path) -> None:
     """An image that cannot be pulled: the progress deadline passes, and the step is INCONCLUSIVE."""
     shop.experiment()
@@ -239,11 +250,12 @@ def test_a_rollout_that_fails_is_told_and_nothing_is_run(shop: Shop, tmp_path: P
     assert not (tmp_path / "failed.xml").exists()
 
 
-def check(shop: Shop, junit: Path, workload: str = "deployment/gateway") -> tuple[int, Any, str]:
+def check(
+    shop: Shop, junit: Path, workload: str = "deployment/gateway", namespaces: str = ""
+) -> tuple[int, Any, str]:
     """Run the step and return exit code, result and what it said."""
     words = ["--after", workload, "--namespace", shop.namespace, "--experiments", str(shop.folder)]
-    process = shop.stage.start(
-        "agent", "check", *words, "--junit", str(junit), "--json", KUBECONFIG=str(shop.cluster.kubeconfig)
-    )
+    environ = {"KUBECONFIG": str(shop.cluster.kubeconfig), "GAMEDAY_NAMESPACES": namespaces or shop.namespace}
+    process = shop.stage.start("agent", "check", *words, "--junit", str(junit), "--json", **environ)
     out, errors = process.communicate(timeout=120)
     return process.returncode, json.loads(out) if out.strip() else None, errors
