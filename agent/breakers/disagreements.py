@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.breakers.contradictions import Disagreement
+from agent.breakers.estimate import often
 from agent.breakers.findings import Finding
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _finding(view: View, kind: Disagreement, those: Sequence[Contradiction], sou
     said, worst = SAID[kind], max(those, key=lambda each: each.seconds)
     total = sum(each.seconds for each in those)
     rows = view.between(worst.since, worst.until)
-    times = "once" if len(those) == 1 else f"{len(those)} times"
+    times = often(len(those))
     evidence = (
         f"{source} {said.saw} {times}, {total:.2f} s in all; the longest time for at least "
         f"{worst.seconds:.2f} s, in which it said {worst.told} and {rows.stop - rows.start} calls found it "

@@ -103,6 +103,16 @@ def mean_interval(values: Floats) -> tuple[float, float, float]:
     return mean, mean - spread, mean + spread
 
 
+def often(n: int) -> str:
+    """Return how often, as people say it."""
+    return "once" if n == 1 else f"{n} times"
+
+
+def counted(n: int, one: str) -> str:
+    """Return so many of what *one* is one of."""
+    return f"1 {one}" if n == 1 else f"{n} {one}s"
+
+
 def common(brackets: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
     """Return the intersection of *brackets*, which holds the one value behind them all; None if empty."""
     low, high = max(b[0] for b in brackets), min(b[1] for b in brackets)

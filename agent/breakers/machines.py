@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.breakers import chains, rules
 from agent.breakers.decisions import succeeded
+from agent.breakers.estimate import often
 from agent.breakers.states import State
 
 if TYPE_CHECKING:
@@ -357,4 +358,4 @@ def _breaker(view: View) -> tuple[Kind, str, dict[str, object]]:
     more: dict[str, object] = {"openings": len(openings), "openings_without_a_failure": slow}
     if slow and slow == len(openings):
         return Kind.SLOW_CALL, f"it opened {slow} times with no failure at all, when calls took long", more
-    return Kind.BREAKER, f"closed, open and half-open explain it; it opened {len(openings)} times", more
+    return Kind.BREAKER, f"closed, open and half-open explain it; it opened {often(len(openings))}", more

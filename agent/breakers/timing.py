@@ -15,8 +15,10 @@ from agent.breakers.estimate import (
     Property,
     Status,
     common,
+    counted,
     median_bracket,
     mostly_common,
+    often,
     rate_interval,
 )
 from agent.breakers.states import State
@@ -50,7 +52,7 @@ def failures_to_open(view: View) -> Property:
         high=high,
         n=len(counts),
         status=Status.PASS,
-        why=f"the same in {len(counts)} openings"
+        why=f"the same in {counted(len(counts), 'opening')}"
         if constant
         else "it varies: a rate or a window, no fixed count",
         more={"constant": constant, "each": counts},
@@ -90,7 +92,9 @@ def time_to_open_s(view: View) -> Property:
             brackets.append((max(0.0, opened.after - fault.began), opened.before - fault.began))
     if not brackets:
         return _never_opened(view, "s")
-    return _between(brackets, f"the median of {len(brackets)} faults, within the earliest and the latest")
+    return _between(
+        brackets, f"the median of {counted(len(brackets), 'fault')}, within the earliest and the latest"
+    )
 
 
 def overhang(view: View) -> Property:
@@ -140,7 +144,7 @@ def flaps(view: View) -> Property:
         high=high,
         n=len(seen),
         status=Status.FAIL if seen else Status.PASS,
-        why=f"{len(seen)} openings in {calm_s:.0f} s without a fault",
+        why=f"{counted(len(seen), 'opening')} in {calm_s:.0f} s without a fault",
         more={"at": seen},
     )
 
@@ -217,7 +221,8 @@ def time_to_close_s(view: View) -> Property:
     if not brackets:
         return Property(unit="s", status=Status.INCONCLUSIVE, why="it was never open when a fault ended")
     return _between(
-        brackets, f"after {len(brackets)} faults; it depends on when the fault ends within the open time"
+        brackets,
+        f"after {counted(len(brackets), 'fault')}; it depends on when the fault ends within the open time",
     )
 
 
@@ -244,7 +249,7 @@ def relapses(view: View) -> Property:
     if closed == 0:
         return Property(unit="times", status=Status.INCONCLUSIVE, why="it was not seen to recover")
     status = Status.FAIL if seen else Status.PASS
-    why = f"{len(seen)} times in {closed} recoveries"
+    why = f"{often(len(seen))} in {closed} {'recovery' if closed == 1 else 'recoveries'}"
     return Property(
         unit="times",
         estimate=float(len(seen)),

@@ -11,7 +11,7 @@ from agent.breakers import trials
 from agent.breakers.bugs.detector import LIKELY, SURE, Evidence, detector
 from agent.breakers.bugs.rows import shown, under
 from agent.breakers.bugs.waiting import rejections_wait
-from agent.breakers.estimate import common, mostly_common
+from agent.breakers.estimate import common, mostly_common, often
 from agent.breakers.states import State
 from agent.breakers.view import GUARD_S
 
@@ -67,7 +67,7 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
         shown(
             view,
             failed & (view.asked.done > worst.opened.before) & (view.asked.done <= last),
-            f"{len(longer)} times failures came in after it had opened, and it stayed open "
+            f"{often(len(longer))} failures came in after it had opened, and it stayed open "
             f"{sum(usual) / 2:.1f} s from the last of them, up to {worst.high:.1f} s in all",
             SURE if len(longer) > 1 else LIKELY,
         ),
