@@ -70,10 +70,7 @@ def breaker_test(
 ) -> None:
     """Find out what a circuit breaker really does, and what is wrong with it, from outside.
 
-    The service under test is called at ENTRY, and a link goes between it and its dependency:
-
-        gameday breaker test --entry http://127.0.0.1:8080/
-            --listen 127.0.0.1:9001 --upstream 127.0.0.1:9000
+    The service under test is called at ENTRY, and a link goes between it and its dependency.
 
     The link then fails in each way, one after the other, until the breaker was seen to open, to try and to
     close again; each fault ends by itself, whatever happens. Exit code: 0 nothing to complain of, 1 a
