@@ -170,11 +170,8 @@ def test_a_rollout_that_deviates_is_undone_where_the_experiment_says_so(
     assert run in cause["kubernetes.io/change-cause"]
     told = json.loads((shop.stage.home / "runs" / run / "rollback.json").read_text())
     assert told["undone"] is True
-    until(
-        lambda: any(
-            each["metadata"]["annotations"]["gameday/rollout"].endswith("/3") for each in shop.memories
-        )
-    )
+    undoing = cause["deployment.kubernetes.io/revision"]
+    until(lambda: shop.memories[0]["metadata"]["annotations"]["gameday/rollout"].endswith(f"/{undoing}"))
     agent.end()
     assert agent.count("run_ended") == 1
 
