@@ -137,7 +137,8 @@ def test_envoy_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     agrees(came, came.truth)
     assert {each["kind"] for each in came.answer["faults"] if not each["seen"]} == {"refuse"}
     assert came.answer["properties"]["time_to_half_open_s"]["more"]["pattern"] == "growing"
-    assert came.answer["properties"]["failures_to_open"]["estimate"] == 5
+    counted = came.answer["properties"]["failures_to_open"]  # a bracket: a failure may end as it opens
+    assert counted["low"] <= 5 <= counted["high"] <= 6
     assert came.bugs == {"half-open-stampede"}
 
 
