@@ -1,4 +1,4 @@
-"""The Kubernetes API as raw JSON; the only module that imports ``kubernetes``, and only when it is used.
+"""The Kubernetes API as raw JSON; with its neighbours the only one to import ``kubernetes``, when it is used.
 
 A client is made for each use, never from a global configuration, so that a token that was renewed in
 its file is read anew.  No request is without a time limit, and none is repeated behind our back:
@@ -7,26 +7,34 @@ urllib3 would sleep for as long as a ``Retry-After`` says.  Only reads are tried
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent import __version__
-from agent import settings as settings_of
-from agent.model import GamedayError, Unsupported
+from agent.clients.kubernetes_errors import KINDS, Changed, Forbidden, KubernetesError, NotThere
+from agent.clients.kubernetes_place import Place, configured, own_namespace
+from agent.clients.kubernetes_streams import Attached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kubernetes.client import ApiClient, Configuration
+    from kubernetes.client import ApiClient
     from urllib3 import HTTPResponse
 
-    from agent.model import Json
+__all__ = [
+    "Api",
+    "Attached",
+    "Changed",
+    "Forbidden",
+    "KubernetesError",
+    "NotThere",
+    "Place",
+    "connect",
+    "own_namespace",
+]
 
 MANAGER = "gameday"
 """The field manager of everything we write: it stands in ``metadata.managedFields``."""
@@ -35,69 +43,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 TIMEOUT_S = 10.0
 PAGE = 500
 READ_PAUSES_S = (0.1, 0.4)
-KUBECONFIG = Path("~/.kube/config")
-OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-PASSING = frozenset({429, 500, 502, 503, 504})
-"""Answers that the next try may not get."""
 
 type Object = dict[str, Any]
-
-
-class KubernetesError(GamedayError):
-    """The API server did not do what it was asked to; ``status`` is None when it did not answer at all."""
-
-    def __init__(
-        self, says: str, *, status: int | None = None, body: Mapping[str, Any] | None = None
-    ) -> None:
-        """Keep the HTTP status and the ``Status`` object beside the sentence."""
-        super().__init__(says)
-        self.status = status
-        self.body = dict(body or {})
-
-    @property
-    def passing(self) -> bool:
-        """Whether the next try may be answered differently: no answer, overload, a fault of the server."""
-        return self.status is None or self.status in PASSING
-
-
-class NotThere(KubernetesError):
-    """There is no such object (404)."""
-
-
-class Changed(KubernetesError):
-    """The object is not, or no longer, as the precondition says (409)."""
-
-
-class Forbidden(KubernetesError):
-    """The API server knows us and does not let us (403)."""
-
-
-KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which cluster, as data for the ledger; holds no secret.
-
-    ``kubeconfig`` is None inside a cluster.  ``server`` is compared when the place is opened again, so
-    that a fault is never taken for healed because somebody looked at another cluster.
-    """
-
-    kubeconfig: str | None
-    context: str | None
-    server: str
-
-    def to_json(self) -> dict[str, Json]:
-        """Return this place as arguments of a ``Call``, the current context by its name.
-
-        Healing happens later, and somebody may have made another context the current one by then.
-        """
-        from kubernetes import config  # noqa: PLC0415
-
-        if self.kubeconfig is None or self.context is not None:
-            return asdict(self)
-        current = config.list_kube_config_contexts(config_file=self.kubeconfig)[1]  # type: ignore[no-untyped-call]
-        return {**asdict(self), "context": current["name"]}
 
 
 class Api:
@@ -285,56 +232,6 @@ class Api:
         return Attached(socket, f"{namespace}/{pod}/{container}")
 
 
-class Attached:
-    """Both directions of a container's standard input and output, a line at a time."""
-
-    def __init__(self, socket: Any, name: str) -> None:
-        self._socket = socket
-        self._name = name
-        self._rest = ""
-
-    def say(self, line: str) -> None:
-        """Send *line*.
-
-        Raises:
-            KubernetesError: The stream has ended.
-        """
-        from websocket import WebSocketException  # noqa: PLC0415  # lazily, as kubernetes itself
-
-        try:
-            self._socket.write_stdin(line + "\n")
-        except (OSError, WebSocketException) as error:
-            raise KubernetesError(f"the stream to {self._name} has ended: {error}") from error
-
-    def hear(self, *, timeout_s: float) -> str:
-        """Return the next line.
-
-        Raises:
-            KubernetesError: The stream has ended, or nothing came in time.
-        """
-        from websocket import WebSocketException  # noqa: PLC0415  # lazily, as kubernetes itself
-
-        deadline = time.monotonic() + timeout_s
-        try:
-            while "\n" not in self._rest:
-                left = deadline - time.monotonic()
-                is_open = self._socket.is_open()
-                chunk = self._socket.read_stdout(timeout=max(0.0, left))
-                if not chunk and (left <= 0 or not is_open):
-                    why = f"said nothing for {timeout_s:g} s" if is_open else "has ended"
-                    raise KubernetesError(f"the stream from {self._name} {why}")
-                self._rest += chunk
-        except (OSError, WebSocketException) as error:
-            raise KubernetesError(f"the stream from {self._name} has ended: {error}") from error
-        line, _, self._rest = self._rest.partition("\n")
-        return line
-
-    def close(self) -> None:
-        """End it, which the container sees as the end of its input."""
-        with suppress(Exception):  # it may have ended in any way already
-            self._socket.close()
-
-
 @contextmanager
 def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
     """Open the cluster of the environment, or the very *place* that an injection was made in.
@@ -349,7 +246,7 @@ def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
     from kubernetes.client import ApiClient  # noqa: PLC0415
 
     wanted = Place(**place) if place is not None else None
-    configuration, found = _configured(wanted)
+    configuration, found = configured(wanted)
     if wanted is not None and wanted.server != found.server:
         raise KubernetesError(
             f"this was done at {wanted.server}, but {found.kubeconfig or 'this process'} now names "
@@ -358,52 +255,6 @@ def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
     with ApiClient(configuration) as client:
         client.user_agent = f"gameday/{__version__}"
         yield Api(client, found)
-
-
-def own_namespace() -> str | None:
-    """Return the namespace that this process runs in, None outside a cluster."""
-    try:
-        return OWN_NAMESPACE.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
-
-
-def _configured(wanted: Place | None) -> tuple[Configuration, Place]:
-    """Return a fresh configuration and the place that it is of."""
-    import urllib3  # noqa: PLC0415
-    from kubernetes import config  # noqa: PLC0415
-    from kubernetes.client import Configuration  # noqa: PLC0415
-
-    configuration = Configuration()
-    configuration.retries = urllib3.Retry(0, raise_on_redirect=False, respect_retry_after_header=False)
-    path = wanted.kubeconfig if wanted else _kubeconfig()
-    context = wanted.context if wanted else settings_of.current().kubecontext
-    try:
-        if path is None:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=path,
-                context=context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
-    except (config.ConfigException, OSError, ValueError) as error:
-        where = f"{path} (context {context or 'current'})" if path else "no kubeconfig, and not in a cluster"
-        raise Unsupported(
-            f"no Kubernetes: {where}: {error}; set KUBECONFIG and GAMEDAY_KUBECONTEXT"
-        ) from error
-    return configuration, Place(kubeconfig=path, context=context, server=str(configuration.host))
-
-
-def _kubeconfig() -> str | None:
-    """Return the kubeconfig of this environment, absolute, since healing happens in other folders."""
-    if named := os.environ.get("KUBECONFIG"):
-        return os.pathsep.join(
-            str(Path(each).expanduser().absolute()) for each in named.split(os.pathsep) if each
-        )
-    path = KUBECONFIG.expanduser()
-    return str(path) if path.is_file() else None
 
 
 def _parsed(status: int, data: bytes, what: str) -> Object:

@@ -1,0 +1,45 @@
+"""What the API server may say instead of doing what it was asked to, each with its HTTP status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.model import GamedayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""Answers that the next try may not get."""
+
+
+class KubernetesError(GamedayError):
+    """The API server did not do what it was asked to; ``status`` is None when it did not answer at all."""
+
+    def __init__(
+        self, says: str, *, status: int | None = None, body: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep the HTTP status and the ``Status`` object beside the sentence."""
+        super().__init__(says)
+        self.status = status
+        self.body = dict(body or {})
+
+    @property
+    def passing(self) -> bool:
+        """Whether the next try may be answered differently: no answer, overload, a fault of the server."""
+        return self.status is None or self.status in PASSING
+
+
+class NotThere(KubernetesError):
+    """There is no such object (404)."""
+
+
+class Changed(KubernetesError):
+    """The object is not, or no longer, as the precondition says (409)."""
+
+
+class Forbidden(KubernetesError):
+    """The API server knows us and does not let us (403)."""
+
+
+KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}
