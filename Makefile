@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
 	@$(BIN)/gameday demo
 
-PLAIN := not root and not chromium and not quiet and not targets and not whitebox and not cluster
+PLAIN := not root and not chromium and not quiet and not targets and not whitebox and not cluster and not scale
 test: $(STAMP) ## Everything that needs neither root nor extra servers
 	@$(PYTEST) -n 4 --dist worksteal -m "$(PLAIN)" $(ARGS) || $(PYTEST) $(AGAIN) -m "$(PLAIN)" $(ARGS)
 	@$(PYTEST) -n 2 -m quiet $(ARGS) || $(PYTEST) $(AGAIN) -m quiet $(ARGS) || $(PYTEST) $(AGAIN) -m quiet $(ARGS)
@@ -63,9 +63,12 @@ CLUSTER ?= real
 test-cluster: $(STAMP) ## A Kubernetes of real nodes, started for the tests (installs Debian packages, needs Go)
 	@[ "$(CLUSTER)" = existing ] || sh tests/cluster/packages.sh
 	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --build-only
+	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --kind kwok --build-only
 	@$(PYTEST) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
+	@[ "$(CLUSTER)" = existing ] || $(PYTEST) -m scale --cluster=kwok tests/kubernetes $(ARGS) \
+	  || $(PYTEST) $(AGAIN) -m scale --cluster=kwok tests/kubernetes $(ARGS)
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -32,9 +32,8 @@ STAGED = Path(__file__).parent / "staged"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests of Kubernetes run against any cluster."""
-    parser.addoption(
-        "--cluster", choices=["real", "existing"], default="real", help="a Kubernetes of ours, or yours"
-    )
+    kinds = ["real", "kwok", "existing"]
+    parser.addoption("--cluster", choices=kinds, default="real", help="a Kubernetes of ours, or yours")
 
 
 @pytest.fixture(autouse=True)

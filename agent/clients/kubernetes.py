@@ -19,7 +19,7 @@ from agent.clients.kubernetes_place import Place, configured, own_namespace
 from agent.clients.kubernetes_streams import Attached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kubernetes.client import ApiClient
     from urllib3 import HTTPResponse
@@ -56,40 +56,60 @@ class Api:
 
     def get(self, path: str, *, timeout_s: float = TIMEOUT_S, **query: str | int) -> Object:
         """Return the object at *path*; a passing error is tried again, twice."""
+        return _parsed(200, self._read(path, query, timeout_s), f"GET {path}")
+
+    def raw(self, path: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
+        """Return what *path* answers, whatever it is, asked once: for the API server's proxies."""
+        return self._read_once(path, {}, timeout_s, below=400)
+
+    def _read(self, path: str, query: Mapping[str, str | int], timeout_s: float) -> bytes:
         for pause in READ_PAUSES_S:
             try:
-                return self._call("GET", path, query, None, timeout_s)
+                return self._read_once(path, query, timeout_s)
             except KubernetesError as error:
                 if not error.passing:
                     raise
                 time.sleep(pause)
-        return self._call("GET", path, query, None, timeout_s)
+        return self._read_once(path, query, timeout_s)
 
-    def raw(self, path: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
-        """Return what *path* answers, whatever it is, asked once: for the API server's proxies."""
-        with self._answer("GET", path, {}, None, timeout_s) as answer:
-            if not 200 <= answer.status < 400:
-                _parsed(answer.status, answer.data, f"GET {path}")
+    def _read_once(
+        self, path: str, query: Mapping[str, str | int], timeout_s: float, *, below: int = 300
+    ) -> bytes:
+        with self._answer("GET", path, query, None, timeout_s) as answer:
             data: bytes = answer.data
+            if not 200 <= answer.status < below:
+                _parsed(answer.status, data, f"GET {path}")
             return data
 
     def items(
+        self, path: str, *, selector: str = "", fields: str = "", page: int = PAGE
+    ) -> Iterator[Object]:
+        """Yield what is listed at *path*, page by page, filtered by the server by label and field."""
+        return self.pages(path, _read_page, selector=selector, fields=fields, page=page)
+
+    def pages[T](
         self,
         path: str,
+        read: Callable[[bytes], tuple[Sequence[T], str]],
         *,
         selector: str = "",
         fields: str = "",
         page: int = PAGE,
-        timeout_s: float = TIMEOUT_S,
-    ) -> Iterator[Object]:
-        """Yield what is listed at *path*, page by page, filtered by the server by label and field."""
+    ) -> Iterator[T]:
+        """Yield what *read* makes of each page at *path*: its items, and the token of the next or ``""``.
+
+        Raises:
+            KubernetesError: An answer is not what *read* (a :class:`ValueError`) expects.
+        """
         query: dict[str, str | int] = {"limit": page}
         query |= {"labelSelector": selector} if selector else {}
         query |= {"fieldSelector": fields} if fields else {}
         while True:
-            found = self.get(path, timeout_s=timeout_s, **query)
-            yield from found["items"]
-            token = found["metadata"].get("continue")
+            try:
+                found, token = read(self._read(path, query, TIMEOUT_S))
+            except ValueError as error:
+                raise KubernetesError(f"GET {path}: not the list that was asked for: {error}") from error
+            yield from found
             if not token:
                 return
             query["continue"] = token
@@ -255,6 +275,11 @@ def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
     with ApiClient(configuration) as client:
         client.user_agent = f"gameday/{__version__}"
         yield Api(client, found)
+
+
+def _read_page(data: bytes) -> tuple[Sequence[Object], str]:
+    page = orjson.loads(data)
+    return page["items"], page["metadata"].get("continue", "")
 
 
 def _parsed(status: int, data: bytes, what: str) -> Object:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import certificates
 import cgroups
 import config
+import kwok
 from init import Init, NotUp, command, plug, set_sysctl
 from places import API_PORT, FAILED, HERE, HUB, NODES_CIDR, SERVICES_CIDR, node_address, node_name, pods_of
 
@@ -83,7 +84,17 @@ def _bring_up(init: Init, folder: Path, order: dict[str, Any]) -> str:
         name = node_name(number)
         init.until((folder / name / "ready").exists, part=name, within_s=90.0)
         init.until(_is_ready(folder, token, name), part=name, within_s=60.0)
+    if order["fake"]:
+        _fake_nodes(init, folder, token, order)
     return str(folder / "kubeconfig")
+
+
+def _fake_nodes(init: Init, folder: Path, token: str, order: dict[str, Any]) -> None:
+    for number in range(1, order["fake"] + 1):
+        _ask(folder, token, "/api/v1/nodes", kwok.node(node_name(number)))
+    init.start("kwok", kwok.words(Path(order["kwok"]), folder / "inside.kubeconfig"))
+    for number in range(1, order["fake"] + 1):
+        init.until(_is_ready(folder, token, node_name(number)), part="kwok", within_s=60.0)
 
 
 def _network(outside: int, nodes: int, *, name: str) -> str:
@@ -180,10 +191,13 @@ def _flags(flags: dict[str, Any]) -> list[str]:
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def _ask(folder: Path, token: str, path: str) -> Any:
+def _ask(folder: Path, token: str, path: str, body: Any = None) -> Any:
+    """Return what the API server answers; *body* is posted."""
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    request = urllib.request.Request(f"https://127.0.0.1:{API_PORT}{path}")
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"https://127.0.0.1:{API_PORT}{path}", data)
     request.add_header("Authorization", f"Bearer {token}")
+    request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request, timeout=2.0, context=context) as answer:  # noqa: S310  # https, above
         return answer.read()
 

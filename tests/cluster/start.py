@@ -17,14 +17,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import cgroups
 from build import Failed, Unable, say
+from images import PAUSE
 from places import CLUSTERS, HERE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 UP_WITHIN_S = 180.0
 DOWN_WITHIN_S = 30.0
-NEEDED = ("containerd", "ctr", "runc", "ip", "nft", "nsenter", "unshare", "openssl", "mount")
+NEEDED = ("ip", "nsenter", "unshare", "openssl", "mount")
+NEEDED_BY_NODES = ("containerd", "ctr", "runc", "nft")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """Which nodes a cluster has: *real* ones begin with the *images* of that folder."""
+
+    real: int = 0
+    images: Path | None = None
+    fake: int = 0
+    kwok: Path | None = None
+    """Where the program is that plays the fake ones."""
 
 
 @dataclass(slots=True)
@@ -61,14 +75,14 @@ class Cluster:
         return str(json.loads(line).get("down", line)) if line else "its first process was killed"
 
 
-def start(*, program: Path, nodes: int, images: Path, pause: str) -> Cluster:
-    """Start a cluster and return it when its nodes are ready with the *images* of that folder.
+def start(*, program: Path, nodes: Nodes) -> Cluster:
+    """Start a cluster and return it when its nodes are ready.
 
     Raises:
         Unable: Not root, not Linux, or a program is missing.
         Failed: It did not come up; nothing of it is left but the logs that the message names.
     """
-    _require()
+    _require([*NEEDED, *(NEEDED_BY_NODES if nodes.real else ())])
     clean_leftovers()
     folder = CLUSTERS / f"gameday-{os.getpid():x}-{secrets.token_hex(2)}"
     (folder / "logs").mkdir(parents=True, mode=0o700)
@@ -76,9 +90,11 @@ def start(*, program: Path, nodes: int, images: Path, pause: str) -> Cluster:
     order = {
         "folder": str(folder),
         "program": str(program),
-        "nodes": nodes,
-        "images": str(images),
-        "pause": pause,
+        "nodes": nodes.real,
+        "images": str(nodes.images),
+        "pause": PAUSE,
+        "fake": nodes.fake,
+        "kwok": str(nodes.kwok),
         "outside_fd": outside,
     }
     process = _spawn(order, folder, outside)
@@ -91,10 +107,10 @@ def start(*, program: Path, nodes: int, images: Path, pause: str) -> Cluster:
     raise Failed(answer["failed"])
 
 
-def _require() -> None:
+def _require(needed: Sequence[str]) -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise Unable("a cluster of real nodes needs Linux and root; --cluster=existing uses any other one")
-    missing = [name for name in NEEDED if shutil.which(name) is None]
+    missing = [name for name in needed if shutil.which(name) is None]
     if missing:
         raise Failed(
             f"not installed: {', '.join(missing)}; tests/cluster/packages.sh installs them on Debian"

@@ -33,7 +33,7 @@ class Cluster:
     """A Kubernetes to break things in."""
 
     kind: str
-    """``real``: two nodes of ours; ``existing``: yours."""
+    """``real``: two nodes of ours; ``kwok``: nodes that only say they run pods; ``existing``: yours."""
     kubeconfig: Path
     program: tuple[str, ...]
     """What starts kubectl."""
@@ -110,7 +110,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     needed = any("agent_image" in getattr(item, "fixturenames", ()) for item in request.session.items)
     more = [] if needed else ["--no-agent"]  # building it takes a minute after each change of the code
     with ExitStack() as stack:
-        yield _existing() if kind == "existing" else stack.enter_context(_started(more))
+        yield _existing() if kind == "existing" else stack.enter_context(_started(kind, more))
 
 
 @pytest.fixture(scope="session")
@@ -128,9 +128,9 @@ def _existing() -> Cluster:
 
 
 @contextmanager
-def _started(more: Sequence[str]) -> Iterator[Cluster]:
+def _started(kind: str, more: Sequence[str]) -> Iterator[Cluster]:
     process = subprocess.Popen(
-        [sys.executable, str(UP), "--until-stdin-ends", "--json", *more],
+        [sys.executable, str(UP), "--kind", kind, "--until-stdin-ends", "--json", *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -144,7 +144,7 @@ def _started(more: Sequence[str]) -> Iterator[Cluster]:
             _give_up(process.wait())
         facts = json.loads(line)
         yield Cluster(
-            kind="real",
+            kind=kind,
             kubeconfig=Path(facts["kubeconfig"]),
             program=(facts["program"], "kubectl"),
             starter=process.pid,
