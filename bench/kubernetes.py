@@ -11,21 +11,26 @@ import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import kubernetes
+from agent.schedule.rollouts import Progress, Workload, read_rollout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from agent.clients.kubernetes import Api
 
 UP = Path(__file__).parents[1] / "tests" / "cluster" / "up.py"
 PODS = 10_000
 CHOSEN = 50
 ROUNDS = 5
-THREADS = 8
 NAMESPACE = "bench"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+OWNERS = 10
+ROLLOUTS = 1_000
 
 PEAK = """
 import json, resource, sys, time
@@ -66,6 +71,28 @@ print(json.dumps({{"took": took, "chosen": len(names), "mb": peak() - idle}}))
 )
 
 
+FOLLOWS = f"""
+import json, sys, threading, time
+from queue import SimpleQueue
+from agent.schedule.follow import Follower
+from agent.schedule.rollouts import Progress
+names = frozenset(f"shop-{{n}}" for n in range({ROLLOUTS}))
+news = SimpleQueue()
+Follower("{NAMESPACE}", "deployment", wanted=lambda: names, news=news, over=threading.Event()).start()
+def hear(revision):
+    missing = set(names)
+    while missing:
+        rollout = news.get(timeout=600).rollout
+        if rollout and rollout.revision == revision and rollout.progress is Progress.FINISHED:
+            missing.discard(rollout.workload.name)
+hear("1")
+print("all seen", flush=True)
+began = time.process_time()
+hear("2")
+print(json.dumps({{"at": time.monotonic(), "cpu": time.process_time() - began}}), flush=True)
+"""
+
+
 def main(_: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows: seconds and megabytes."""
     with tempfile.TemporaryDirectory() as home, _control_plane() as kubeconfig:
@@ -80,11 +107,47 @@ def main(_: Sequence[str]) -> list[dict[str, Any]]:
         ours = _measured(sys.executable, OURS, environ)
         peer = os.environ.get("BENCH_CHAOSK8S_PYTHON")
         theirs = _measured(peer, THEIRS, environ) if peer else None
+        followed = _followed(environ)
     name = f"choosing {CHOSEN} of {PODS} pods"
     return [
         _row(f"{name}, median s", ours["s"], theirs and theirs["s"], 1.0),
         _row(f"{name}, MB over idle", ours["mb"], theirs and theirs["mb"], 60.0),
+        _row(f"{ROLLOUTS} rollouts followed with one watch: last one's delay, s", followed["s"], None, 1.0),
+        _row(f"{ROLLOUTS} rollouts followed with one watch: processor s", followed["cpu"], None, 5.0),
     ]
+
+
+def _followed(environ: dict[str, str]) -> dict[str, float]:
+    """Roll many Deployments out at once; return how long after the API showed all as done we knew it."""
+    names = [f"shop-{number}" for number in range(ROLLOUTS)]
+    with kubernetes.connect() as api:
+        for name in names:
+            _deploy(api, name, app="shop", replicas=1)
+        _until_finished(api, "1")
+        with subprocess.Popen(
+            [sys.executable, "-c", FOLLOWS], env=environ, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"all seen\n"
+            for name in names:
+                api.patch(
+                    f"{DEPLOYMENTS}/{name}", {"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}}
+                )
+            shown = _until_finished(api, "2")
+            told: dict[str, float] = json.loads(process.stdout.readline())
+    return {"s": max(0.0, told["at"] - shown), "cpu": told["cpu"]}
+
+
+def _until_finished(api: Api, revision: str) -> float:
+    """Return the monotonic time at which every rollout was first seen finished by asking."""
+    while True:
+        began, finished = time.monotonic(), 0
+        for each in api.items(DEPLOYMENTS, selector="app=shop"):
+            workload = Workload(kind="deployment", namespace=NAMESPACE, name=each["metadata"]["name"])
+            rollout = read_rollout(workload, each)
+            finished += rollout.revision == revision and rollout.progress is Progress.FINISHED
+        if finished == ROLLOUTS:
+            return began
 
 
 def _row(figure: str, ours: float, theirs: float | None, most: float) -> dict[str, Any]:
@@ -100,7 +163,8 @@ def _row(figure: str, ours: float, theirs: float | None, most: float) -> dict[st
 
 @contextlib.contextmanager
 def _control_plane() -> Iterator[str]:
-    command = [sys.executable, str(UP), "--kind", "kwok", "--until-stdin-ends", "--json"]
+    words = ["--kind", "kwok", "--nodes", "10", "--until-stdin-ends", "--json"]
+    command = [sys.executable, str(UP), *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -112,26 +176,22 @@ def _control_plane() -> Iterator[str]:
 
 
 def _fill() -> None:
-    """Make the pods, and say of each that it is ready: no node is asked."""
+    """Make the pods, by Deployments as anybody's are, and wait until all say that they are ready."""
     with kubernetes.connect() as api:
         api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(_make, range(THREADS)))
+        for number in range(OWNERS):
+            _deploy(api, f"bench-{number}", app="bench", replicas=PODS // OWNERS)
+        while sum(each["status"].get("readyReplicas", 0) for each in api.items(DEPLOYMENTS)) < PODS:
+            time.sleep(1.0)
 
 
-def _make(number: int) -> None:
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    spec = {
-        "schedulerName": "nobody",
-        "automountServiceAccountToken": False,
-        "containers": [{"name": "c", "image": "none", "env": [{"name": "A", "value": "b" * 200}]}],
-    }
-    ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
-    with kubernetes.connect() as api:
-        for index in range(number, PODS, THREADS):
-            name = f"bench-{index:05}"
-            api.post(path, {"metadata": {"name": name, "labels": {"app": "bench"}}, "spec": spec})
-            api.patch(f"{path}/{name}/status", ready)
+def _deploy(api: Api, name: str, *, app: str, replicas: int) -> None:
+    labels = {"app": app, "name": name}
+    container = {"name": "c", "image": "none", "env": [{"name": "A", "value": "b" * 200}]}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    meta = {"name": name, "labels": {"app": app}}
+    api.post(DEPLOYMENTS, {"metadata": meta, "spec": spec})
 
 
 def _measured(python: str, script: str, environ: dict[str, str]) -> dict[str, float]:

@@ -81,9 +81,7 @@ class Api:
                 _parsed(answer.status, data, f"GET {path}")
             return data
 
-    def items(
-        self, path: str, *, selector: str = "", fields: str = "", page: int = PAGE
-    ) -> Iterator[Object]:
+    def items(self, path: str, *, selector: str = "", fields: str = "", page: int = PAGE) -> Iterator[Object]:
         """Yield what is listed at *path*, page by page, filtered by the server by label and field."""
         return self.pages(path, _read_page, selector=selector, fields=fields, page=page)
 
