@@ -15,7 +15,7 @@ PYTEST  := $(BIN)/python -m pytest
 AGAIN   := --last-failed --last-failed-no-failures none
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format bench accuracy lock screenshot clean
+.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format deploy bench accuracy lock screenshot clean
 
 help: ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ check: $(STAMP) ## Lint, format, types, layers
 
 format: $(STAMP) ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+deploy: $(STAMP) ## Roles of deploy/ and the tables of rights in the docs anew
+	@$(BIN)/python deploy/generate.py
 
 bench: $(STAMP) ## Our figures beside the peers', as ratios
 	@$(BIN)/python -m bench $(ARGS)

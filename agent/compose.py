@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from agent.catalog.experiment import Experiment
     from agent.run import Stop
+    from agent.safety.heal import Healed
 
 TRAFFIC_BIN_S = 0.5
 
@@ -99,6 +100,10 @@ class Agent:
         )
         return Run(experiment, record, effects).go()
 
+    def recover(self) -> None:
+        """Heal and report what runs of agents that died left behind."""
+        recover_home(self.settings, self.store)
+
     def _begin(self, record: RunRecord, experiment: Experiment) -> float:
         radius = experiment.allowance.blast_radius or Radius(count=self.settings.radius_count)
         self.store.begin_run(
@@ -147,8 +152,13 @@ def open_agent(settings: Settings) -> Agent:
         StoreUnavailable: The folder cannot be used.
     """
     store = Store(settings.home)
-    recover(store)
+    recover_home(settings, store)
     return Agent(settings=settings, store=store, environ=_with_sandbox(settings))
+
+
+def recover_home(settings: Settings, store: Store) -> Healed:
+    """Heal what dead runs left broken, and file what is known of them in their folders."""
+    return recover(store, file=lambda record: filing.file(record, run_folder(settings.home, record.run)))
 
 
 def _left(folder: Path, what: str) -> dict[str, Any] | None:

@@ -53,6 +53,8 @@ class Settings(BaseModel):
     """The agent's own image as the cluster at hand calls it; faults inside pods run it there."""
     kubecontext: str | None = None
     """The context of the kubeconfig; default: its current one."""
+    listen: str | None = None
+    """``host:port`` where ``gameday serve`` answers /livez, /readyz and /metrics; unset: nowhere."""
     lease_s: float = Field(default=3.0, gt=0, le=60)
     """How long a fault survives on its platform without being renewed."""
     run: str | None = None

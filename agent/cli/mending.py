@@ -24,8 +24,8 @@ def heal(
     ] = False,
 ) -> None:
     """Undo what is broken and check that it is gone; by default what dead runs left behind."""
+    from agent.compose import recover_home
     from agent.safety.heal import heal as heal_run
-    from agent.safety.recover import recover
 
     with errors():
         store = open_store()
@@ -34,7 +34,7 @@ def heal(
             for injection in broken:
                 typer.echo(f"{injection.run}: {injection.fault} in {', '.join(injection.victims)}")
             return
-        results = [] if run_id else [recover(store)]
+        results = [] if run_id else [recover_home(read_settings(), store)]
         if run_id or everything:
             for each in sorted({injection.run for injection in broken}):
                 store.abort(each)

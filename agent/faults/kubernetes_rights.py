@@ -92,6 +92,27 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *_list("services"),
         *_list("endpointslices", group="discovery.k8s.io"),
     ),
+    "serve: after a deploy": (
+        *(
+            Right(group="apps", resource=kind, verb=verb)
+            for kind in ("deployments", "statefulsets", "daemonsets")
+            for verb in ("list", "watch")
+        ),
+        *(
+            Right(group="coordination.k8s.io", resource="leases", verb=verb)
+            for verb in ("get", "create", "update")
+        ),
+    ),
+    "check --after": _get("deployments", "statefulsets", "daemonsets", group="apps"),
+    "on_deviated: rollback": (
+        *_NAMESPACE,
+        *(
+            Right(group="apps", resource=kind, verb=verb)
+            for kind in ("deployments", "statefulsets", "daemonsets")
+            for verb in ("get", "patch")
+        ),
+        *_list("replicasets", "controllerrevisions", group="apps"),
+    ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
     "probes.services has_endpoints": (

@@ -12,13 +12,15 @@ from agent.safety import owner
 from agent.safety.heal import Healed, heal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.store import RunRow, Store
 
 log = structlog.get_logger()
 
 
-def recover(store: Store) -> Healed:
-    """Heal what runs without a living owner left broken, and end them in the store.
+def recover(store: Store, *, file: Callable[[RunRecord], RunRecord] = lambda record: record) -> Healed:
+    """Heal what runs without a living owner left broken, and end them in the store, *file* their records.
 
     Raises:
         StoreUnavailable: The ledger could not be read.
@@ -35,16 +37,23 @@ def recover(store: Store) -> Healed:
             log.warning("run_recovered", run=run, healed=result.healed)
         healed += result.healed
         left += result.left
-        close_book(store, run, why="its owner died", clean=result.clean)
+        close_book(store, run, why="its owner died", clean=result.clean, file=file)
     return Healed(healed=tuple(healed), left=tuple(left))
 
 
-def close_book(store: Store, run: str, *, why: str, clean: bool) -> None:
+def close_book(
+    store: Store,
+    run: str,
+    *,
+    why: str,
+    clean: bool,
+    file: Callable[[RunRecord], RunRecord] = lambda record: record,
+) -> None:
     """End *run* in the store if nobody is left who could judge it."""
     row = store.run(run)
     if row is None or row.ended_at is not None or owner.is_alive(row):
         return
-    record = _orphaned(store, row, why=why, clean=clean)
+    record = file(_orphaned(store, row, why=why, clean=clean))
     assert record.ended_at is not None
     store.end_run(run, record.summary(), ended_at=record.ended_at)
 

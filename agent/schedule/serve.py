@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import select
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -16,6 +18,7 @@ from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import discover, read
 from agent.model import GamedayError, Verdict
 from agent.safety.context import run_folder
+from agent.schedule.pulse import Pulse, listening
 from agent.schedule.releases import Releases
 from agent.schedule.undo import undo_and_file
 
@@ -33,6 +36,9 @@ log = structlog.get_logger()
 LOOK_FOR_FILES_EVERY_S = 2.0
 MISSED_AFTER_S = 30
 """A run that could not start for this long is missed, and missed runs are not caught up."""
+RECOVER_EVERY_S = 15
+"""What another agent left behind is found so soon after it is known to be dead."""
+MENDING = "mending"
 
 
 @dataclass(slots=True)
@@ -43,8 +49,10 @@ class Calendar:
     folder: Path
     stop: StopRequest
     scheduler: BackgroundScheduler
+    pulse: Pulse = field(default_factory=Pulse)
     releases: Releases = field(init=False)
     _seen: dict[Path, float] = field(default_factory=dict)
+    _content: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.releases = Releases(self._start_after)
@@ -54,22 +62,38 @@ class Calendar:
         try:
             found = {path: path.stat().st_mtime for path in discover([self.folder])}
         except (InvalidExperiment, OSError) as error:
+            self.pulse.experiments_why = f"{self.folder} cannot be read: {error}"
             log.error("experiments_unreadable", folder=str(self.folder), why=str(error))
             return
         for path in self._seen.keys() - found.keys():
             self._drop(path)
+            self._content.pop(path, None)
+            self.pulse.forget(path)
         for path, changed in found.items():
-            if self._seen.get(path) != changed:
+            self.pulse.turn()
+            if self._seen.get(path) != changed and self._is_new(path):
                 self._take(path)
         self._seen = found
+        self.pulse.experiments_why = None
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether the file says anything else; with one key of a ConfigMap all its files are written anew."""
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return True  # reading it as an experiment says why
+        known, self._content[path] = self._content.get(path), content
+        return content != known
 
     def _take(self, path: Path) -> None:
         try:
             experiment = read(path, environ=self.agent.environ)
         except InvalidExperiment as error:
             self._drop(path)
+            self.pulse.refused(path)
             log.error("experiment_refused", file=str(path), why=[str(each) for each in error.errors])
             return
+        self.pulse.took(path)
         self.releases.take(experiment)
         due = experiment.allowance.schedule
         if due is None:
@@ -122,6 +146,7 @@ class Calendar:
         except GamedayError as error:
             log.error("run_failed", file=str(experiment.path), why=str(error))
             return None
+        self.pulse.ran(record)
         log.info(
             "run_ended", run=record.run, title=record.title, verdict=record.verdict, reason=record.reason
         )
@@ -130,16 +155,23 @@ class Calendar:
 
 def serve(agent: Agent, folder: Path, *, stop: StopRequest, at_once: int) -> None:
     """Run what is due until *stop*; a run that is going on then ends healed and with a report."""
-    scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(at_once)}, timezone="UTC")
+    executors = {"default": ThreadPoolExecutor(at_once), MENDING: ThreadPoolExecutor(1)}
+    scheduler = BackgroundScheduler(executors=executors, timezone="UTC")
     calendar = Calendar(agent, folder, stop, scheduler)
-    calendar.refresh()
-    scheduler.start()
-    log.info("serving", folder=str(folder), jobs=len(scheduler.get_jobs()))
-    try:
+    with ExitStack() as ending:
+        ending.callback(lambda: log.info("stopped", why=stop.why))
+        if agent.settings.listen:
+            ending.enter_context(listening(agent.settings.listen, calendar.pulse, agent.store))
+        calendar.refresh()
+        scheduler.start()
+        ending.callback(scheduler.shutdown, wait=True)
+        ending.callback(calendar.releases.end)
+        log.info("serving", folder=str(folder), jobs=len(scheduler.get_jobs()))
+        scheduler.add_job(
+            agent.recover, "interval", seconds=RECOVER_EVERY_S, executor=MENDING, id=MENDING, coalesce=True
+        )
         while not select.select([stop], [], [], LOOK_FOR_FILES_EVERY_S)[0]:
             calendar.refresh()
             calendar.releases.turn()
-    finally:
-        calendar.releases.end()
-        scheduler.shutdown(wait=True)
-        log.info("stopped", why=stop.why)
+            calendar.pulse.turn()
+        calendar.pulse.ending = True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BUILD_WITHIN_S = 40 * 60.0
 """A cold build takes about eight minutes on two cores."""
+HELM = "v3.22.0"
 KEPT = 3
 """So many builds are kept, the newest ones: a branch and the one it is compared with."""
 
@@ -50,6 +51,27 @@ def cluster_binary() -> Path:
     told = zip(("gitVersion", "gitMajor", "gitMinor"), (f"v{found[1]}", found[2], found[3]), strict=True)
     version = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in told)
     return _built("cluster", sources, ["go", "build", "-ldflags", f"-s -w {version}"], HERE)
+
+
+def helm() -> Path:
+    """Return Helm, built if it has to be.
+
+    Raises:
+        Failed: The build failed.
+    """
+    program = CACHE / "bin" / f"helm-{HELM.replace('.', '-')}"
+    with alone(program.with_suffix(".lock")):
+        if not program.exists():
+            say("building helm (cold: about 2 minutes on 2 cores)")
+            draft = program.with_suffix(".draft")
+            words = ["env", f"GOBIN={draft}", "GOFLAGS=-ldflags=-s", "go", "install"]
+            log = program.with_suffix(".log")
+            run([*words, f"helm.sh/helm/v3/cmd/helm@{HELM}"], log=log, within_s=BUILD_WITHIN_S)
+            (draft / "helm").rename(program)
+            draft.rmdir()
+            forget_old(program.parent, "helm-*")
+    os.utime(program)
+    return program
 
 
 def _built(name: str, sources: Sequence[Path], words: Sequence[str], folder: Path) -> Path:

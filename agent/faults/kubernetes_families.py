@@ -1,0 +1,95 @@
+"""Which rights are switched on together: the Roles of ``deploy/`` and of its chart are made from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.faults.kubernetes_rights import RIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.faults.kubernetes_rights import Right
+
+
+class Where(StrEnum):
+    """Where a family's rights have to hold."""
+
+    TARGETS = "targets"
+    """In each namespace of ``GAMEDAY_NAMESPACES``: a Role and its binding there."""
+    OWN = "own"
+    """In the namespace that the agent itself runs in: a Role and its binding there."""
+    EVERYWHERE = "everywhere"
+    """On what is in no namespace: a ClusterRole and its binding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Rows of :data:`RIGHTS` that one Role grants; ``says`` completes "lets the agent …"."""
+
+    rows: tuple[str, ...]
+    says: str
+    where: Where = Where.TARGETS
+
+    @property
+    def rights(self) -> frozenset[Right]:
+        """Everything that the rows need."""
+        return frozenset(right for row in self.rows for right in RIGHTS[row])
+
+
+FAMILIES: dict[str, Family] = {
+    "probes": Family(
+        rows=(
+            "probes.pods",
+            "probes.deployments",
+            "probes.services has_endpoints",
+            "probes.services responds",
+            "probes.pdbs",
+            "probes.hpas",
+            "probes.events",
+        ),
+        says="look at the steady state; reads only",
+    ),
+    "probes-nodes": Family(rows=("probes.nodes",), says="look at nodes; reads only", where=Where.EVERYWHERE),
+    "after-a-deploy": Family(
+        rows=("serve: after a deploy", "check --after"), says="follow rollouts and remember which it has seen"
+    ),
+    "rollback": Family(rows=("on_deviated: rollback",), says="undo a rollout whose run was DEVIATED"),
+    "pods-kill": Family(rows=("pods.kill",), says="evict pods, as far as their budgets allow"),
+    "pods-delete": Family(rows=("pods.kill by: delete",), says="delete pods past their budgets"),
+    "pods-inside": Family(
+        rows=("pods.partition, pods.drop", "pods.partition, pods.drop towards service/ or pods/"),
+        says="start an injector inside a pod",
+    ),
+    "networkpolicies": Family(rows=("networkpolicies.isolate",), says="isolate pods by a policy of its own"),
+    "sweep": Family(rows=("heal --sweep",), says="mend labelled leftovers when the ledger is lost"),
+}
+"""Name of a Role (after ``gameday-``) -> what it grants; every row of RIGHTS is in exactly one."""
+
+
+def rules(rights: Iterable[Right]) -> list[dict[str, list[str]]]:
+    """Return *rights* as the rules of a Role, what has the same group and verbs together."""
+    verbs: dict[tuple[str, str], set[str]] = {}
+    for right in rights:
+        part = f"/{right.subresource}" if right.subresource else ""
+        verbs.setdefault((right.group, right.resource + part), set()).add(right.verb)
+    together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (group, resource), allowed in sorted(verbs.items()):
+        together.setdefault((group, tuple(sorted(allowed))), []).append(resource)
+    return [
+        {"apiGroups": [group], "resources": resources, "verbs": list(allowed)}
+        for (group, allowed), resources in sorted(together.items())
+    ]
+
+
+def table() -> str:
+    """Return :data:`FAMILIES` as the Markdown table of docs/in-the-cluster.md."""
+    rows = [
+        f"| `{name}` | {family.says} | {', '.join(f'`{row}`' for row in family.rows)} | {family.where} |"
+        for name, family in FAMILIES.items()
+    ]
+    return "\n".join(
+        ["| family | lets the agent | rows of the table of rights | where |", "|---|---|---|---|", *rows]
+    )
