@@ -15,7 +15,7 @@ import structlog
 
 from agent.evidence.judge import Allowed, Course, judge
 from agent.evidence.spans import steady_after, unsteady_since
-from agent.execution.engine import Played, Section, refusal
+from agent.execution.messages import Played, Section, refusal
 from agent.model import Activity, Look, Mark, RunRecord, Verdict
 from agent.safety.heal import Healed, heal
 

@@ -5,14 +5,11 @@ Nothing here is needed for safety: the door, the reaper and the parent see to th
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,39 +17,18 @@ from chaoslib.experiment import run_experiment
 from chaoslib.run import RunEventHandler
 from chaoslib.types import Dry
 
+from agent.execution.messages import Played, Section
 from agent.execution.plain import plain
-from agent.model import Activity, GamedayError, Refused
+from agent.model import Activity
 from agent.pipes import wait_for_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
+    from agent.execution.messages import Message
+
 PARENT_GONE_GRACE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """Chaos Toolkit entered (or left) one part of the experiment; ``met`` is a hypothesis's outcome."""
-
-    name: str
-    at: float
-    ended: bool = False
-    met: bool | None = None
-    probes_met: Mapping[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """Chaos Toolkit is done, with its own status and, when it crashed, why."""
-
-    at: float
-    status: str
-    deviated: bool
-    error: str | None = None
-
-
-type Message = Activity | Section | Played
 
 
 def play(
@@ -97,19 +73,6 @@ def _leashed(step: dict[str, Any]) -> dict[str, Any]:
     if step.get("type") == "action" and not module.startswith("agent.faults"):
         return {**step, "dry": Dry.ACTIONS}
     return step
-
-
-def refusal(error: str) -> str | None:
-    """Return what the door said if *error*, an activity's failure, is a refusal of ours."""
-    name, _, says = error.partition(": ")
-    module, _, klass = name.rpartition(".")
-    if not module.startswith("agent."):
-        return None
-    with contextlib.suppress(ImportError, AttributeError):
-        raised = getattr(importlib.import_module(module), klass)
-        if isinstance(raised, type) and issubclass(raised, GamedayError) and issubclass(raised, Refused):
-            return says
-    return None
 
 
 def _end_with_parent(lifeline: int) -> None:

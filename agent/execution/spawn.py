@@ -9,9 +9,6 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.execution.engine import play
-from agent.execution.watcher import watch
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from multiprocessing.connection import Connection
@@ -113,7 +110,7 @@ def start_child(
     child_lifeline, lifeline = context.Pipe(duplex=False)
     output, child_output = context.Pipe(duplex=False)
     process = context.Process(
-        target=play,
+        target=_play,
         args=(dict(definition), dict(environ)),
         kwargs={
             "messages": child_messages,
@@ -157,6 +154,20 @@ class Watcher:
         self.looks.close()
 
 
+def _play(*order: Any, **pipes: Any) -> None:
+    """Become the child; the engine is imported there only, where the fork server has it already."""
+    from agent.execution.engine import play  # noqa: PLC0415
+
+    play(*order, **pipes)
+
+
+def _watch(*order: Any, **pipes: Any) -> None:
+    """Become the watch; see :func:`_play`."""
+    from agent.execution.watcher import watch  # noqa: PLC0415
+
+    watch(*order, **pipes)
+
+
 def start_watch(
     definition: Mapping[str, Any],
     probes: Sequence[Mapping[str, Any]],
@@ -168,7 +179,7 @@ def start_watch(
     context = fork_server()
     looks, child_looks = context.Pipe()
     process = context.Process(
-        target=watch,
+        target=_watch,
         args=(dict(definition), list(probes), dict(environ)),
         kwargs={"every_s": every_s, "looks": child_looks},
         daemon=True,

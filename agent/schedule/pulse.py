@@ -123,6 +123,8 @@ def application(pulse: Pulse, store: Store) -> Starlette:
             store.halted()
         except GamedayError as error:
             return PlainTextResponse(f"{error}\n", 503)
+        if not store.path.exists():  # SQLite would go on with a file that nobody can open any more
+            return PlainTextResponse(f"{store.path} is gone\n", 503)
         if pulse.experiments_why:
             return PlainTextResponse(f"{pulse.experiments_why}\n", 503)
         return PlainTextResponse("ready\n")

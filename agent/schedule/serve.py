@@ -90,6 +90,7 @@ class Calendar:
             experiment = read(path, environ=self.agent.environ)
         except InvalidExperiment as error:
             self._drop(path)
+            self._content.pop(path, None)  # what was missing may be there the next time it is touched
             self.pulse.refused(path)
             log.error("experiment_refused", file=str(path), why=[str(each) for each in error.errors])
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ import pytest
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import Stage
 
@@ -101,6 +101,32 @@ def test_files_are_picked_up_dropped_and_a_broken_one_stops_no_other(
     assert log.has("stopped", why="SIGTERM")
 
 
+def test_a_configmap_that_changes_is_noticed_and_only_what_changed_is_taken_anew(
+    stage: Stage, folder: Path, serve: Callable[[], Any], until: Callable[..., Any]
+) -> None:
+    """A kubelet writes all files of a ConfigMap anew into a hidden folder, and swaps one link to it."""
+
+    def mount(generation: str, **due: str) -> None:
+        hidden = folder / f"..{generation}"
+        hidden.mkdir()
+        for name, cron in due.items():
+            schedule(stage, hidden, name, {**NEVER, "cron": cron})
+        (folder / "..data_tmp").symlink_to(hidden.name)
+        (folder / "..data_tmp").replace(folder / "..data")
+        for name in due:
+            if not (folder / f"{name}.json").is_symlink():
+                (folder / f"{name}.json").symlink_to(f"..data/{name}.json")
+
+    mount("one", same="0 0 1 jan *", other="0 0 1 jan *")
+    _, log = serve()
+    until(lambda: log.has("serving"))
+    assert sum(each["event"] == "experiment_scheduled" for each in log.events) == 2
+    mount("two", same="0 0 1 jan *", other="0 0 2 jan *", third="0 0 3 jan *")
+    until(lambda: log.has("experiment_scheduled", file="third.json"))
+    until(lambda: log.has("experiment_scheduled", file="other.json", cron="0 0 2 jan *"))
+    assert sum(each["event"] == "experiment_scheduled" for each in log.events) == 4
+
+
 def test_what_is_due_runs_and_sigterm_ends_it_healed_and_with_a_report(
     stage: Stage, folder: Path, serve: Callable[[], Any], until: Callable[..., Any]
 ) -> None:
@@ -132,3 +158,9 @@ def test_what_an_earlier_crash_left_is_healed_before_anything_else(
     until(lambda: log.has("serving"))
     assert not stage.broken.exists()
     assert log.has("run_recovered")
+    (run,) = stage.gameday("runs", "--json")[1]
+    assert (run["verdict"], run["recovered"]) == ("INCONCLUSIVE", True)
+    filed = stage.gameday("report", run["run"], "--format", "json")[1]
+    assert "its owner died" in filed["reason"]
+    assert [each["state"] for each in filed["injections"]] == ["healed"]
+    assert Path(run["report"]).is_file()
