@@ -139,10 +139,9 @@ class Agent:
         samples = folder / "traffic.samples"
         traffic = bins(samples, TRAFFIC_BIN_S) if samples.exists() else ()
         secrets = experiment.secret_values(self.environ)
-        return _blacked_out(
-            record.with_(traffic=traffic, breaker=_left(folder, "breaker"), storm=_left(folder, "storm")),
-            secrets,
-        )
+        breaker, storm = _left(folder, "breaker"), _left(folder, "storm")
+        marks = (*record.marks, *_phases(breaker, storm))
+        return _blacked_out(record.with_(traffic=traffic, breaker=breaker, storm=storm, marks=marks), secrets)
 
 
 def open_agent(settings: Settings) -> Agent:
@@ -168,6 +167,14 @@ def _left(folder: Path, what: str) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def _phases(breaker: dict[str, Any] | None, storm: dict[str, Any] | None) -> list[Mark]:
+    """Return a mark for each phase that was played, with what it is for."""
+    played = [(each, each["kind"]) for each in (breaker or {}).get("phases", ())]
+    levels = (storm or {}).get("levels", ())
+    played += [(each, each["name"]) for level in levels for each in level["phases"]]
+    return [Mark(at=each["began_at"], kind=name, says=each["purpose"]) for each, name in played]
 
 
 def _with_sandbox(settings: Settings) -> dict[str, str]:

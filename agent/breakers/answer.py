@@ -84,6 +84,8 @@ def _staying(properties: Mapping[str, Property]) -> str:
     pattern = {"growing": ", longer each time", "varying": ", not always the same", "by kind": ""}
     if wait.more["pattern"] == "constant":
         return f"stays open {seconds(wait.estimate)}"
+    if wait.more["pattern"] == "from trials":
+        return f"stays open {seconds(wait.estimate)}, after a trial counted from its start"
     if isinstance(by_kind := wait.more["by_kind"], dict) and by_kind:
         return "stays open " + _each_kind(by_kind)
     return f"stays open {seconds(wait.low)} to {seconds(wait.high)}{pattern[str(wait.more['pattern'])]}"

@@ -120,12 +120,24 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
 
 def recovery_is_enough(view: View, pace: Pace, since: float, now: float) -> bool:
     """Whether the breaker has closed and stayed so since *since*, or is given up."""
-    if now - since >= pace.recover_limit_s(known_open_s(view)):
+    bit_by_bit = is_closed(view) and keeps_back(view, now - pace.settle_s)
+    if now - since >= (pace.recover_max_s if bit_by_bit else pace.recover_limit_s(known_open_s(view))):
         return True
-    if not is_closed(view):
+    if bit_by_bit or not is_closed(view):
         return False
     closed_at = max((step.before for step in view.course.transitions), default=since)
     return now - max(closed_at, since) >= pace.settle_s + 0.5 * open_time_s(view)
+
+
+KEPT_BACK = 0.05
+"""A machine that keeps back at most this share of the calls, or as many as in the calm, has recovered."""
+
+
+def keeps_back(view: View, since: float) -> bool:
+    """Whether some calls have been kept back since then: what has no three states recovers bit by bit."""
+    late = view.asked.at >= since
+    share = float((~view.asked.forwarded[late]).mean()) if late.any() else 0.0
+    return share > max(KEPT_BACK, 2 * view.baseline.aside_share)
 
 
 def opened_since(view: View, since: float) -> bool:

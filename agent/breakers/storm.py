@@ -46,6 +46,16 @@ class Name(StrEnum):
     RESTORED = "restored"
 
 
+PURPOSES = {
+    Name.BASELINE: "learns the goodput and the requests per call while nothing is wrong",
+    Name.TRIGGER: "the short trouble, at a load that is held",
+    Name.WATCH: "the trouble is gone and the load is the same: whether the goodput comes back by itself",
+    Name.LOWERED: "the load is low: whether the goodput comes back then",
+    Name.RESTORED: "the load is what it was: whether that alone brings it down again",
+}
+"""What each phase is for, in one sentence."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """One phase: monotonic s, and the rate that was offered."""

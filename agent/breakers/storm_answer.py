@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.breakers.goodput import amplification, goodput
 from agent.breakers.hysteresis import bracket
+from agent.breakers.storm import PURPOSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,7 @@ def _level(load: Load, level: Level, ahead: float) -> dict[str, Any]:
 def _phase(load: Load, phase: Phase, ahead: float) -> dict[str, Any]:
     return {
         **asdict(phase),
+        "purpose": PURPOSES[phase.name],
         "began_at": phase.began + ahead,
         "ended_at": phase.ended + ahead,
         "offered": len(load.good[load.calls(phase.began, phase.ended)]),

@@ -166,10 +166,12 @@ def time_to_half_open_s(view: View) -> Property:
         why = "it was not seen to try again after opening"
         return Property(unit="s", status=Status.INCONCLUSIVE, why=why)
     pattern, by_kind = _pattern(view, waits)
-    both = mostly_common(brackets) if pattern == "constant" else None
+    same = {"constant": brackets, "from trials": trials.from_trial_starts(view)}.get(pattern)
+    both = mostly_common(same) if same else None
     low, high = both or (min(b[0] for b in brackets), max(b[1] for b in brackets))
     said = {
         "constant": f"one time fits all {len(brackets)}",
+        "from trials": "one time fits all where those after a trial count from its start",
         "by kind": "one time for each kind of fault",
         "growing": "it grows from trial to trial",
         "varying": "no one time fits: it is jittered, or moved by late results",
@@ -192,6 +194,8 @@ def _pattern(view: View, waits: Sequence[trials.Wait]) -> tuple[str, dict[str, t
         return "constant", {}
     if trials.grows(view):
         return "growing", {}
+    if mostly_common(trials.from_trial_starts(view)):
+        return "from trials", {}
     groups: dict[str, list[tuple[float, float]]] = {}
     for wait in waits:
         groups.setdefault(view.phase_at(wait.opened.before).removesuffix(" recovery"), []).append(

@@ -122,6 +122,22 @@ def proper_waits(view: View) -> list[Wait]:
     return [wait for wait, leak in zip(found, _leaky(found), strict=True) if not leak]
 
 
+def from_trial_starts(view: View) -> list[tuple[float, float]]:
+    """Return the brackets of proper waits, those after a failed trial counted from that trial's start."""
+    found: list[tuple[float, float]] = []
+    trial: Transition | None = None
+    for wait in proper_waits(view):
+        since = wait.opened if wait.opened.was is State.CLOSED or trial is None else trial
+        found.append(
+            (
+                max(0.0, wait.tried.after - since.before - CLOCK_ERROR_S),
+                wait.tried.before - since.after + CLOCK_ERROR_S,
+            )
+        )
+        trial = wait.tried
+    return found
+
+
 def leaks(view: View) -> int:
     """Return how many calls an open breaker let through too early to be trials."""
     return sum(_leaky(waits(view)))

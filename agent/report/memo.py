@@ -11,6 +11,7 @@ from agent.report.cards import cards, interval
 from agent.report.figures import figures, last_moment
 from agent.report.marks import ANSWERS, code, plain, table
 from agent.report.rows import thinned
+from agent.report.storm_memo import storm_lines
 from agent.report.strips import probes, runs
 from agent.report.words import NONE, after, brief, listing, milliseconds, percent, utc
 
@@ -35,6 +36,7 @@ def markdown(record: RunRecord) -> str:
         ),
         *_picture(record),
         *breaker_lines(record.breaker, record.started_at),
+        *storm_lines(record.storm),
         *_traffic(told),
         *_injections(record),
         *_probes(record),

@@ -36,6 +36,15 @@ class PhaseRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRow:
+    """What became of the trouble at one load."""
+
+    rate: str
+    outcome: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StormPart:
     """The storm's part of the page; ``phases`` is how many there are, of which ``rows`` shows the first."""
 
@@ -44,6 +53,7 @@ class StormPart:
     narrow: Scene | None
     rows: tuple[PhaseRow, ...]
     phases: int
+    levels: tuple[LevelRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,16 @@ def storm_part(storm: Mapping[str, Any] | None) -> StormPart | None:
         narrow=_scene(series, spans, says, NARROW_PX) if series else None,
         rows=tuple(_row(each, several=several) for each, several in phases[:MOST_ROWS]),
         phases=len(phases),
+        levels=tuple(_level(each) for each in levels[:MOST_ROWS]),
+    )
+
+
+def _level(one: Mapping[str, Any]) -> LevelRow:
+    rate = number(one.get("rate_rps"))
+    return LevelRow(
+        rate=NONE if rate is None else f"{rate:g} rps",
+        outcome=text(one.get("outcome"), 40),
+        says=text(one.get("says"), 500),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from agent.model import Verdict
 from agent.report.breaker.cases import breaker_cases
 from agent.report.figures import figures, last_moment
+from agent.report.storm_memo import storm_cases
 from agent.report.words import after, brief, cut, printable, utc
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ def junit(records: Sequence[RunRecord]) -> str:
     """Return *records* as one ``testsuite`` each, in the order given.
 
     The first ``testcase`` of a suite is the run itself.  A run that exercised a circuit breaker has one
-    more for each thing found out about it.  A run that both deviated and was not recovered has both
-    elements and is counted as an error only, so that every case is counted once.
+    more for each thing found out about it, one that provoked a storm one for each load.  A run that both
+    deviated and was not recovered has both elements and is counted as an error only, so that every case is
+    counted once.
 
     Source: the schema of Jenkins' xunit plug-in, ``junit-10.xsd``, which knows properties of suites only.
     """
@@ -45,7 +47,7 @@ def junit(records: Sequence[RunRecord]) -> str:
 
 
 def _suite(record: RunRecord) -> ET.Element:
-    cases = [_case(record), *_breaker(record)]
+    cases = [_case(record), *_found_out(record)]
     errors = sum(case.find("error") is not None for case in cases)
     failures = sum(case.find("failure") is not None and case.find("error") is None for case in cases)
     suite = ET.Element(
@@ -74,9 +76,11 @@ def _classname(record: RunRecord) -> str:
     return printable(record.experiment).removesuffix(".yaml").replace("/", ".").lstrip(".") or "experiment"
 
 
-def _breaker(record: RunRecord) -> Iterator[ET.Element]:
-    held = record.verdict is Verdict.HELD
-    return breaker_cases(record.breaker, f"{_classname(record)}.breaker", record.started_at, held=held)
+def _found_out(record: RunRecord) -> Iterator[ET.Element]:
+    """Yield the cases of what was found out about a breaker, and about a short trouble under load."""
+    held, name = record.verdict is Verdict.HELD, _classname(record)
+    yield from breaker_cases(record.breaker, f"{name}.breaker", record.started_at, held=held)
+    yield from storm_cases(record.storm, f"{name}.storm", held=held)
 
 
 def _case(record: RunRecord) -> ET.Element:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from agent.breakers.goodput import Load
 from agent.breakers.storm import Judged, Name, Outcome, Phase, Rules
 from agent.breakers.storm_answer import Level, to_json
 from agent.model import Mark, RunRecord, Verdict
-from agent.report import from_json, json_text
+from agent.report import from_json, json_text, junit, markdown
 from agent.report.page import html
 from agent.report.storm import storm_part
 
@@ -83,6 +84,37 @@ def test_a_sweep_names_the_load_of_each_phase() -> None:
     assert (len(part.rows), part.phases) == (60, 90)
 
 
+def test_the_memo_has_the_sentence_each_load_and_each_phase() -> None:
+    """In Markdown, with foreign text at its face value."""
+    memo = markdown(record(answer(levels=2)))
+    assert "## A short trouble under load" in memo
+    assert memo.count("| 50 rps | **slow-drain** | It drains \\<slowly\\> |") == 2
+    assert memo.count("| trigger at 50 rps | 3.0 | 50 | 150 | 0 % (0 to ") == 2
+    assert "Requests per call" not in markdown(RunRecord(run="r", experiment="e", title="t", started_at=0.0))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "tag"),
+    [
+        ("recovered", Verdict.HELD, None),
+        ("slow-drain", Verdict.HELD, "skipped"),  # which its experiment bears
+        ("slow-drain", Verdict.DEVIATED, "failure"),
+        ("metastable", Verdict.DEVIATED, "failure"),
+        ("inconclusive", Verdict.INCONCLUSIVE, "skipped"),
+    ],
+)
+def test_each_load_is_a_test_case(outcome: str, verdict: Verdict, tag: str | None) -> None:
+    """A pipeline that reads the suite agrees with one that reads the exit code."""
+    storm = answer()
+    storm["levels"][0]["outcome"] = outcome
+    suite = ET.fromstring(junit([record(storm).with_(verdict=verdict)]))  # noqa: S314  # our own
+    cases = [case for case in suite.iter("testcase") if case.get("name") == "at 50 rps"]
+    assert len(cases) == 1
+    told = [child.tag for child in cases[0] if child.tag != "system-out"]
+    assert told == ([tag] if tag else [])
+    assert outcome in ET.tostring(cases[0], encoding="unicode")
+
+
 def test_no_storm_no_part() -> None:
     """Nothing is said of what was not tried."""
     assert storm_part(None) is None
@@ -102,7 +134,10 @@ def test_a_record_keeps_its_storm_as_json() -> None:
         {},
         optional={
             "answer": ODD,
-            "levels": st.lists(st.fixed_dictionaries({"phases": st.lists(PHASE, max_size=3) | ODD})) | ODD,
+            "levels": st.lists(
+                st.fixed_dictionaries({"phases": st.lists(PHASE, max_size=3) | ODD, "says": ODD})
+            )
+            | ODD,
             "series": st.fixed_dictionaries(
                 {
                     "every_s": st.floats() | ODD,
@@ -123,6 +158,8 @@ def test_whatever_is_in_an_answer_the_page_is_made(storm: dict[str, Any]) -> Non
             assert "nan" not in points
             assert "inf" not in points
     html(record(storm))
+    markdown(record(storm))
+    ET.fromstring(junit([record(storm)]))  # noqa: S314  # our own
 
 
 @pytest.mark.parametrize("points", [10_000])

@@ -34,7 +34,7 @@ def breaker_cases(
     zero = zero_of(answer, started_at)
     for finding in answer.findings:
         where = f" on {finding.link}" if finding.link and len(answer.judged) > 1 else ""
-        yield _case(
+        yield case(
             f"{classname}.findings",
             f"{finding.bug or finding.title}{where}",
             _of_finding(finding, zero),
@@ -42,30 +42,31 @@ def breaker_cases(
         )
     for each in answer.expectations:
         of = f" of {each.of}" if each.of else ""
-        yield _case(
+        yield case(
             f"{classname}.expectations", f"{each.property}{of}", _of_expectation(each, answer), held=held
         )
     for measured in answer.properties:
-        yield _case(f"{classname}.properties", measured.name, _of_property(measured), held=held)
+        yield case(f"{classname}.properties", measured.name, _of_property(measured), held=held)
 
 
 type Told = tuple[str, str, str]
 """A status (pass, fail, inconclusive), one line, and everything else."""
 
 
-def _case(classname: str, name: str, told: Told, *, held: bool) -> ET.Element:
+def case(classname: str, name: str, told: Told, *, held: bool) -> ET.Element:
+    """Return a ``testcase`` of what was *told*; in a run that HELD a failure is skipped."""
     status, line, more = told
-    case = ET.Element(
+    found = ET.Element(
         "testcase", classname=printable(classname), name=brief(name, 200) or "untitled", time="0.000"
     )
     whole = printable(f"{line}\n{more}".strip())
     if status == "fail" and not held:
-        ET.SubElement(case, "failure", type=status, message=brief(line, 500)).text = whole
-        return case
+        ET.SubElement(found, "failure", type=status, message=brief(line, 500)).text = whole
+        return found
     if status != "pass":
-        ET.SubElement(case, "skipped", message=brief(f"{TOLERATED * (status == 'fail')}{line}", 500))
-    ET.SubElement(case, "system-out").text = whole
-    return case
+        ET.SubElement(found, "skipped", message=brief(f"{TOLERATED * (status == 'fail')}{line}", 500))
+    ET.SubElement(found, "system-out").text = whole
+    return found
 
 
 def _of_finding(finding: Finding, zero: float) -> Told:
