@@ -29,6 +29,11 @@ ROW_MAX = 200
 ON_THE_WAY_S = 0.02
 """From the decision in the service to the arrival at the link, at most."""
 
+TOLD_S = 0.003
+"""From the end of a trial at the link until the service knows of it, at most."""
+BESIDE_S = 0.1
+"""A rejection that took longer waited for something: it was decided at its end, not when it came."""
+
 
 class State(StrEnum):
     """What a breaker does with calls: lets them through, keeps them back, or tries some."""
@@ -296,7 +301,7 @@ class _Machine:
     def _keep_back(self, row: int) -> None:
         trial, at = self._trial, self._at[row]
         self._last_rejected = row
-        decided = at >= min(trial.first_good, trial.first_failed)
+        decided = at >= min(trial.first_good, trial.first_failed) and not self._beside_the_next(row)
         trial.keeps_others_back |= not decided
         trial.kept_back += 1
         trial.all_kept_back += 1
@@ -304,7 +309,7 @@ class _Machine:
             self._budget.full_at = max(self._budget.full_at, trial.under_way(at))
         if trial.kept_back >= self._sure:
             trial.admitted, trial.kept_back_at = 0, at
-        if not decided or not self._has_failed(trial, at):
+        if not decided or not self._has_failed(trial, max(self._begun[row], at - BESIDE_S) - TOLD_S):
             return
         trial.rejected += 1
         if trial.rejected == 1:
@@ -316,8 +321,21 @@ class _Machine:
             after = max(last, min(ended, self._at[began]))
             self._go(State.OPEN, began, after, self._at[min(row, began + self._sure - 1)])
 
+    def _beside_the_next(self, row: int) -> bool:
+        """Whether the next call was let in and under way already: then this one was kept back beside it."""
+        following = row + 1
+        return (
+            following < len(self._at)
+            and self._forwarded[following]
+            and self._begun[following] <= self._at[row]
+        )
+
     def _has_failed(self, trial: _Trial, at: float) -> bool:
-        """Whether a rejection now says that the trial is over; others may just not be tried."""
+        """Whether a rejection that was decided after *at* says that the trial is over.
+
+        Others may just not be tried; and a call that came before the trial was over may have been kept
+        back beside it.
+        """
         if trial.keeps_others_back or at >= trial.first_good:
             return at >= trial.last_done
         return at >= trial.first_failed

@@ -3,29 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.shared import AsJson, errors, keep, open_home, play, print_json, tell
+from agent.cli.exercising import Told, exercise, places
+from agent.cli.shared import AsJson, errors, open_home
 from agent.model import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.proxy.place import Place
-
-TAKEN = (
-    "breaker.json",
-    "breaker.recording.json",
-    "breaker.whitebox.json",
-    "traffic.samples",
-    "report.html",
-    "record.json",
-)
-ABSENT = "-"
 WITHIN_S = 840.0
 """What conformance.yaml leaves for an exercise, of its time limit."""
 
@@ -76,46 +65,40 @@ def breaker_test(
     close again; each fault ends by itself, whatever happens. Exit code: 0 nothing to complain of, 1 a
     finding or a failed expectation, 2 usage, 3 it cannot be told, 4 refused, 5 something may still be broken.
     """
-    from agent.catalog.read import read
     from agent.cli.telling import Telling
-    from agent.demo import experiments
-    from agent.proxy.place import links_in_place
+    from agent.report.breaker.memo import breaker_lines
     from agent.whitebox.sources import check
 
     with errors(), open_home() as agent:
         kinds = _kinds(faults)
-        places = _places(link or [], listen, upstream)
-        keys = _keys(key or [], [each.name for each in places], entry)
+        links = places(link or [], listen, upstream)
+        names = [each.name for each in links]
+        keys = _keys(key or [], names, entry)
         _check_expectations(expect)
-        check(whitebox or (), links=[each.name for each in places])
+        check(whitebox or (), links=names)
         variables = {
             "entry": entry,
-            "link": ",".join(each.name for each in places),
-            "rate_rps": str(rate),
-            "rate_max_rps": str(rate_max or 0.0),
+            "link": ",".join(names),
+            "rate_rps": rate,
+            "rate_max_rps": rate_max or 0.0,
             "kinds": ",".join(kinds),
             "keys": ",".join(keys),
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
-            "expect": str(expect.resolve()) if expect else "",
+            "expect": expect.resolve() if expect else "",
             "whitebox": " ".join(whitebox or ()),
-            "seed": str(seed),
+            "seed": seed,
         }
-        experiment = read(experiments().parent / "breakers" / "conformance.yaml", variables=variables)
-        typer.echo(_beforehand(entry, rate, kinds, places, keys), err=True)
-        with links_in_place(agent.settings, places):
-            records = play(agent, [experiment], leashed=False, progress=Telling)
-        for record in records:
-            folder = agent.settings.home / "runs" / record.run
-            answer = _answer(folder, record.reason)
-            answer |= {"verdict": record.verdict, "reason": record.reason, "run": record.summary()}
-            if out is not None:
-                keep(folder, out, TAKEN)
-            if as_json:
-                print_json(answer)
-            else:
-                tell([record], as_json=False, several=False)
-                _print(answer)
-        raise typer.Exit(max((record.exit_code for record in records), default=3))
+        typer.echo(_beforehand(entry, rate, kinds, names, keys), err=True)
+        told = Told(
+            file="breaker.json",
+            without={"streams": [], "properties": {}, "findings": [], "expectations": []},
+            kept=("breaker.recording.json", "breaker.whitebox.json"),
+            lines=lambda record: breaker_lines(record.breaker, record.started_at),
+        )
+        code = exercise(
+            agent, "conformance.yaml", variables, links, told, out=out, as_json=as_json, progress=Telling
+        )
+        raise typer.Exit(code)
 
 
 def _kinds(faults: str) -> list[str]:
@@ -125,20 +108,6 @@ def _kinds(faults: str) -> list[str]:
     if not kinds or (unknown := [kind for kind in kinds if kind not in NAMES]):
         raise UsageError(f"--faults: kinds are {', '.join(NAMES)}; not {unknown[0] if kinds else faults!r}")
     return kinds
-
-
-def _places(links: Sequence[str], listen: str, upstream: str) -> list[Place]:
-    from agent.proxy.place import Place
-
-    places = [Place.parse(text) for text in links] or [Place(name="dependency")]
-    if bool(listen) != bool(upstream):
-        raise UsageError("give --listen and --upstream together, or neither and a --link of a running proxy")
-    if listen and (len(places) > 1 or places[0].listen):
-        raise UsageError("--listen and --upstream are one link's; write each as --link NAME=LISTEN->UPSTREAM")
-    names = [each.name for each in places]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"--link {min(twice)} is there twice; give each link a name of its own")
-    return [Place(name=places[0].name, listen=listen, upstream=upstream)] if listen else places
 
 
 def _keys(keys: Sequence[str], links: Sequence[str], entry: str) -> dict[str, str]:
@@ -161,13 +130,13 @@ def _check_expectations(path: Path | None) -> None:
 
 
 def _beforehand(
-    entry: str, rate: float, kinds: Sequence[str], places: Sequence[Place], keys: Mapping[str, str]
+    entry: str, rate: float, kinds: Sequence[str], links: Sequence[str], keys: Mapping[str, str]
 ) -> str:
     """Say what is going to happen, how long it takes and why."""
     from agent.breakers.phases import EXTRAS, KINDS, MORE
     from agent.breakers.protocol import Pace, steps
 
-    pace, links = Pace(), [each.name for each in places]
+    pace = Pace()
     plain, named = [kind for kind in kinds if kind in KINDS], [kind for kind in kinds if kind in EXTRAS]
     n = len(steps(plain, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
     apart = f" of the {len(links)} links, one at a time" if len(links) > 1 else f" of the link {links[0]}"
@@ -192,56 +161,3 @@ def _from_to(low: float, high: float) -> str:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _answer(folder: Path, reason: str) -> dict[str, Any]:
-    path = folder / "breaker.json"
-    if not path.exists():
-        return {
-            "answer": f"No answer: {reason}",
-            "streams": [],
-            "properties": {},
-            "findings": [],
-            "expectations": [],
-        }
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _print(answer: dict[str, Any]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from agent.live import console
-    from agent.whitebox.sources import summary
-
-    console.print(f"\n[bold]{escape(answer['answer'])}[/]\n")
-    for note in answer.get("notes", []):
-        console.print(f"Note: {escape(note)}\n")
-    if answer["properties"]:
-        table = Table("property", "estimate", "between", "n", "status", "seen", box=None)
-        for name, each in answer["properties"].items():
-            between = _between(each["low"], each["high"])
-            of = each.get("key") or each.get("link")
-            why = escape(f"{of}: {each['why']}" if of else each["why"])
-            table.add_row(name, _number(each["estimate"]), between, str(each["n"]), each["status"], why)
-        console.print(table)
-    for line in summary(answer.get("whitebox", ())):
-        console.print(f"\n{escape(line)}")
-    for each in answer["findings"]:
-        of = each["key"] or each["link"]
-        where = f" at {of}" if of and len(answer["streams"]) > 1 else ""
-        console.print(
-            f"\n[bold]{escape(each['title'])}[/] ({each['bug']}{escape(where)}): {escape(each['evidence'])}."
-            f"\n  {escape(each['advice'])}"
-        )
-    for each in answer["expectations"]:
-        console.print(f"\nexpected: {escape(each['why'])}: [bold]{each['status']}[/]")
-
-
-def _number(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.3g}"
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None and high is None else f"{_number(low)} .. {_number(high)}"

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.shared import AsJson, errors, keep, open_home, play, print_json, tell
+from agent.cli.exercising import LINK, Told, exercise, places
+from agent.cli.shared import AsJson, errors, open_home
 from agent.model import UsageError
 
 if TYPE_CHECKING:
     from agent.breakers.storm import Pace, Rules
-
-RESULT = "storm.json"
-KEPT = (RESULT, "traffic.samples", "traffic.offers", "report.html", "record.json")
-ABSENT = "-"
 
 
 def storm(
@@ -26,7 +22,7 @@ def storm(
     upstream: Annotated[str, typer.Option(help="HOST:PORT of the dependency behind that link.")] = "",
     link: Annotated[
         str, typer.Option(help="The link's name, or NAME=LISTEN->UPSTREAM; NAME alone: of the running proxy.")
-    ] = "dependency",
+    ] = LINK,
     rate: Annotated[float, typer.Option(help="Calls a second, held throughout.")] = 40.0,
     rate_max: Annotated[
         float | None, typer.Option(help="The most that a surge may offer; default: no more than --rate.")
@@ -54,22 +50,16 @@ def storm(
     If the goodput does not come back, the load is lowered and restored: an outage that keeps itself going
     (metastable) is told from a queue that drains.  With --sweep: at which load it becomes one.
     """
-    from agent.catalog.read import read
-    from agent.demo import experiments
-    from agent.proxy.place import Place, links_in_place
+    from agent.report.storm_memo import storm_lines
 
     with errors(), open_home() as agent:
-        if bool(listen) != bool(upstream):
-            raise UsageError(
-                "give --listen and --upstream together, or neither and a --link of a running proxy"
-            )
-        place = Place(name=link, listen=listen, upstream=upstream) if listen else Place.parse(link)
+        links = places([link] if link else [], listen, upstream)
         swept = _bounds(sweep)
         low, high = swept or (rate, rate_max if rate_max is not None else rate)
         _check(trigger, trigger_s, good_share, swept=bool(swept), most=surge_factor * rate, high=high)
         variables: dict[str, Any] = {
             "entry": entry,
-            "link": place.name,
+            "link": links[0].name,
             "rate_rps": low,
             "rate_max_rps": high,
             "timeout_s": timeout_s,
@@ -83,22 +73,15 @@ def storm(
         variables |= {} if swept else {"surge_factor": surge_factor}
         times = {"baseline_s": baseline_s, "watch_s": watch_s}
         variables |= {name: value for name, value in times.items() if value is not None}
-        file = experiments().parent / "breakers" / ("storm-sweep.yaml" if swept else "storm.yaml")
-        experiment = read(file, variables={name: str(value) for name, value in variables.items()})
         typer.echo(_how_long(baseline_s, trigger_s, watch_s, swept=bool(swept)), err=True)
-        with links_in_place(agent.settings, [place]):
-            record = play(agent, [experiment], leashed=False)[0]
-        folder = agent.settings.home / "runs" / record.run
-        answer = _answer(folder, record.reason)
-        answer |= {"verdict": record.verdict, "reason": record.reason, "run": record.summary()}
-        if out is not None:
-            keep(folder, out, KEPT)
-        if as_json:
-            print_json(answer)
-        else:
-            tell([record], as_json=False, several=False)
-            _print(answer)
-        raise typer.Exit(record.exit_code)
+        told = Told(
+            file="storm.json",
+            without={"outcome": "inconclusive", "levels": [], "hysteresis": None},
+            kept=("traffic.offers",),
+            lines=lambda record: storm_lines(record.storm),
+        )
+        file = "storm-sweep.yaml" if swept else "storm.yaml"
+        raise typer.Exit(exercise(agent, file, variables, links, told, out=out, as_json=as_json))
 
 
 def _check(
@@ -138,41 +121,3 @@ def _how_long(baseline_s: float | None, trigger_s: float, watch_s: float | None,
     rules: Rules = Rules()
     each = f"about {pace.usual_s(rules):.0f} s if it recovers soon, {pace.longest_s:.0f} s at most"
     return f"some five loads, each {each}" if swept else each
-
-
-def _answer(folder: Path, reason: str) -> dict[str, Any]:
-    path = folder / RESULT
-    if not path.exists():
-        return {"answer": f"No answer: {reason}", "outcome": "inconclusive", "levels": [], "hysteresis": None}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _print(answer: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from agent.live import console
-
-    console.print(f"\n[bold]{answer['answer']}[/]\n", markup=True)
-    for level in answer["levels"]:
-        if answer["hysteresis"]:
-            console.print(f"[bold]{level['rate_rps']:g} rps: {level['outcome']}.[/] {level['says']}.")
-        table = Table("phase", "seconds", "offered rps", "calls", "goodput", "requests per call", box=None)
-        for phase in level["phases"]:
-            table.add_row(
-                phase["name"],
-                f"{phase['ended'] - phase['began']:.1f}",
-                f"{phase['rate_rps']:g}",
-                str(phase["offered"]),
-                _measured(phase["goodput"], 100.0, " %"),
-                _measured(phase["amplification"], 1.0, ""),
-            )
-        console.print(table)
-
-
-def _measured(value: dict[str, float | None], factor: float, unit: str) -> str:
-    estimate, low, high = (value[name] for name in ("estimate", "low", "high"))
-    if estimate is None:
-        return ABSENT
-    ends = [ABSENT if end is None else f"{factor * end:.3g}" for end in (low, high)]
-    return f"{factor * estimate:.3g}{unit} ({ends[0]} to {ends[1]})"
