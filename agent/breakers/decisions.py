@@ -134,6 +134,8 @@ def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
     )
 
 
+MOSTLY = 0.9
+"""An answer that so large a share of those who are kept back get is how a rejection looks."""
 BLIND = ("refuse",)
 """Kinds of fault under which nothing arrives, whatever the breaker does."""
 
@@ -157,10 +159,11 @@ def reveal(
     kind = kinds(calls)[decisions.call]
     sighted = ~blind & within(decisions.at, faults)
     aside = np.isin(kind, list(baseline.aside_kinds))
-    rejected = np.unique(kind[sighted & ~decisions.forwarded & ~aside])
-    failed = np.unique(
-        kind[(sighted & decisions.forwarded & ~decisions.good) | _first_blind(decisions, blind, aside)]
-    )
+    kept, let = sighted & ~decisions.forwarded & ~aside, sighted & decisions.forwarded & ~decisions.good
+    rejected, times = np.unique(kind[kept], return_counts=True)
+    also_let = np.array([np.count_nonzero(kind[let] == each) for each in rejected])
+    rejected = rejected[times >= MOSTLY * (times + also_let)]  # the rest got lost on its way
+    failed = np.unique(kind[_first_blind(decisions, blind, aside)])
     if len(rejected) == 0 or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside
