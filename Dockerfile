@@ -11,7 +11,7 @@ RUN python3 -m venv /opt/gameday \
  && /opt/uv/bin/pip install --no-cache-dir "$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)" \
  && grep -E '^[a-zA-Z0-9._-]+==' requirements.lock | sed 's/ \\$//' > /tmp/pins \
  && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/gameday/bin/python \
-      --constraint /tmp/pins --requirements pyproject.toml
+      --constraint /tmp/pins --requirements pyproject.toml --extra postgresql
 COPY README.md LICENSE ./
 COPY agent agent
 COPY probes probes

@@ -15,7 +15,7 @@ PYTEST  := $(BIN)/python -m pytest
 AGAIN   := --last-failed --last-failed-no-failures none
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root test-breakers test-whitebox test-cluster check format deploy bench accuracy lock screenshot clean
+.PHONY: help install demo test test-root test-breakers test-whitebox test-postgresql test-cluster check format deploy bench accuracy lock screenshot clean
 
 help: ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Break a sandbox on this machine and watch it heal
 	@$(BIN)/gameday demo
 
-PLAIN := not root and not chromium and not quiet and not targets and not whitebox and not cluster and not scale
+PLAIN := not root and not chromium and not quiet and not targets and not whitebox and not cluster and not scale and not postgresql
 test: $(STAMP) ## Everything that needs neither root nor extra servers
 	@$(PYTEST) -n 4 --dist worksteal -m "$(PLAIN)" $(ARGS) || $(PYTEST) $(AGAIN) -m "$(PLAIN)" $(ARGS)
 	@$(PYTEST) -n 2 -m quiet $(ARGS) || $(PYTEST) $(AGAIN) -m quiet $(ARGS) || $(PYTEST) $(AGAIN) -m quiet $(ARGS)
@@ -57,6 +57,10 @@ test-whitebox: $(STAMP) ## What breakers say about themselves: each kind of read
 	  node=nodejs npm=npm redis-server=redis-server caddy=caddy java=openjdk-17-jdk-headless mvn=maven
 	@$(PYTEST) -m whitebox $(ARGS) || $(PYTEST) $(AGAIN) -m whitebox $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m whitebox $(ARGS)
+
+test-postgresql: $(STAMP) ## Several agents over a real PostgreSQL, started by the tests (installs it)
+	@PATH="$$PATH:$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)" sh tests/packages.sh postgres=postgresql
+	@$(PYTEST) -m postgresql $(ARGS) || $(PYTEST) $(AGAIN) -m postgresql $(ARGS)
 
 # CLUSTER=existing uses the cluster that KUBECONFIG names.
 CLUSTER ?= real
@@ -90,7 +94,7 @@ accuracy: $(STAMP) ## How right the inference about breakers is: docs/accuracy.m
 
 lock: ## Resolve the lock file anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+	  --no-emit-find-links --no-header --upgrade --group dev --extra postgresql pyproject.toml -o requirements.lock
 
 clean: ## Remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

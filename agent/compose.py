@@ -15,7 +15,9 @@ from agent import __version__
 from agent.catalog.redact import redact
 from agent.execution.spawn import start_child, start_watch
 from agent.filing import folder as filing
-from agent.model import Mark, Radius, RunRecord
+from agent.jobs.adopting import follow, lives_in_a_job, take_in_what_ended
+from agent.jobs.sending import send_out
+from agent.model import Mark, Radius, Refused, RunRecord
 from agent.report import from_json, json_text
 from agent.run import Effects, Run, refused
 from agent.safety import gates, owner
@@ -23,6 +25,7 @@ from agent.safety.context import new_run_id, run_folder
 from agent.safety.recover import recover
 from agent.sandbox import state as sandbox_state
 from agent.settings import PREFIX, Settings
+from agent.sharing import Sharing, sharing_of
 from agent.store import Store
 from agent.traffic.samples import bins
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 TRAFFIC_BIN_S = 0.5
 
+type Observe = Callable[[RunRecord, object], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
@@ -44,22 +49,45 @@ class Agent:
     settings: Settings
     store: Store
     environ: Mapping[str, str] = field(default_factory=dict)
+    sharing: Sharing | None = None
+    """What other agents know of this one; None where it is alone."""
+
+    def close(self) -> None:
+        """Let go of the stores."""
+        if self.sharing is not None:
+            self.sharing.close()
+        self.store.close()
+
+    def halted(self) -> str | None:
+        """Return why nothing may go on, here or anywhere, as far as was last heard."""
+        return self.store.halted() or (self.sharing.halted() if self.sharing else None)
+
+    def claim(self, what: str, due: float) -> bool:
+        """Whether *what* was due then is for this agent to do; always, where it is alone.
+
+        Raises:
+            StoreUnavailable: Nobody can tell, so it is not done.
+        """
+        return self.sharing is None or self.sharing.claim(what, due)
 
     def run(
         self,
         experiment: Experiment,
         *,
         stop: Stop,
+        run: str | None = None,
         leashed: bool = False,
         because: str = "",
-        observe: Callable[[RunRecord, object], None] = lambda _record, _event: None,
+        observe: Observe = lambda _record, _event: None,
     ) -> RunRecord:
         """Run *experiment* and return its finished, filed record; *because* is told in it.
+
+        *run* is its id where somebody else has chosen one.
 
         Raises:
             StoreUnavailable: Nothing can be recorded, so nothing was started.
         """
-        run = new_run_id()
+        run = run or new_run_id()
         record = RunRecord(
             run=run,
             experiment=str(experiment.path),
@@ -73,17 +101,33 @@ class Agent:
         row = self._begin(record, experiment)
         asked = (Mark(at=row, kind="asked", says=because),) if because else ()
         record = record.with_(started_at=row, marks=asked)
-        if why := self._closed_gate(experiment):
-            return refused(record, why, self.store)
-        folder = run_folder(self.settings.home, run)
-        environ = self._environ(run, leashed=leashed)
+        if why := self._closed_gate(experiment, run):
+            done = refused(record, why, self.store)
+        elif self.settings.executor == "kubernetes-job":
+            done = self._run_outside(experiment, record, because, stop=stop, observe=observe)
+        else:
+            done = Run(experiment, record, self._effects(experiment, record, stop=stop, observe=observe)).go()
+        if self.sharing is not None:
+            self.sharing.file(run)
+        return done
+
+    def _effects(
+        self,
+        experiment: Experiment,
+        record: RunRecord,
+        *,
+        stop: Stop,
+        observe: Observe,
+    ) -> Effects:
+        folder = run_folder(self.settings.home, record.run)
+        environ = self._environ(record.run, leashed=record.leashed)
         secrets = experiment.secret_values(self.environ)
-        effects = Effects(
+        return Effects(
             store=self.store,
             start_child=lambda: start_child(
                 experiment.definition,
                 environ,
-                leashed=leashed,
+                leashed=record.leashed,
                 folder=folder,
                 conceal=lambda text: str(redact(text, secrets)),
             ),
@@ -94,11 +138,28 @@ class Agent:
                 every_s=experiment.allowance.watch.every_s,
             ),
             stop=stop,
+            halted=self.halted,
             observe=observe,
             complete=lambda done: self._complete(done, experiment, folder),
             file=lambda done: filing.file(done, folder),
         )
-        return Run(experiment, record, effects).go()
+
+    def _run_outside(
+        self,
+        experiment: Experiment,
+        record: RunRecord,
+        because: str,
+        *,
+        stop: Stop,
+        observe: Observe,
+    ) -> RunRecord:
+        """Have a Job play the run, follow it, and take its report in."""
+        folder = run_folder(self.settings.home, record.run)
+        try:
+            place = send_out(record, experiment, self.settings, self.environ, folder=folder, because=because)
+        except Refused as error:
+            return refused(record, str(error), self.store)
+        return follow(self.store, record, place, stop=stop, halted=self.halted, observe=observe)
 
     def recover(self) -> None:
         """Heal and report what runs of agents that died left behind."""
@@ -118,17 +179,20 @@ class Agent:
         assert row is not None, "it was just begun"
         return row.started_at
 
-    def _closed_gate(self, experiment: Experiment) -> str | None:
+    def _closed_gate(self, experiment: Experiment, run: str) -> str | None:
+        in_a_job = self.settings.executor == "kubernetes-job"
         return gates.ask(
             [
                 gates.not_halted(self.store),
                 gates.nothing_left_broken(self.store),
+                *([gates.fits_a_job(experiment.faults)] if in_a_job else ()),
                 lambda: _first_need(experiment, self.environ),
+                *([self.sharing.gate(run)] if self.sharing else ()),
             ],
         )
 
     def _environ(self, run: str, *, leashed: bool) -> dict[str, str]:
-        ours = {"RUN": run, "LEASH": "1" if leashed else "", "HOME": str(self.settings.home)}
+        ours = {"STORE": "", "RUN": run, "LEASH": "1" if leashed else "", "HOME": str(self.settings.home)}
         return {**self.environ, **{PREFIX + key: value for key, value in ours.items()}}
 
     def _shown(self, experiment: Experiment) -> Any:
@@ -147,17 +211,32 @@ class Agent:
 def open_agent(settings: Settings) -> Agent:
     """Open the state folder and heal what an earlier crash left, before anything else.
 
+    The shared store is asked for the first time when a run begins: healing needs none.
+
     Raises:
         StoreUnavailable: The folder cannot be used.
+        UsageError: ``GAMEDAY_STORE`` names no store.
     """
     store = Store(settings.home)
     recover_home(settings, store)
-    return Agent(settings=settings, store=store, environ=_with_sandbox(settings))
+    sharing = sharing_of(settings, store)
+    if sharing is not None:
+        sharing.start()
+    return Agent(settings=settings, store=store, environ=_with_sandbox(settings), sharing=sharing)
 
 
 def recover_home(settings: Settings, store: Store) -> Healed:
-    """Heal what dead runs left broken, and file what is known of them in their folders."""
-    return recover(store, file=lambda record: filing.file(record, run_folder(settings.home, record.run)))
+    """Heal what dead runs left broken, and file what is known of them in their folders.
+
+    A run in a Job does not die with its agent: its report is taken in once it is there.
+    """
+    healed = recover(
+        store,
+        file=lambda record: filing.file(record, run_folder(settings.home, record.run)),
+        keep=lambda row: lives_in_a_job(settings.home, row),
+    )
+    take_in_what_ended(store)
+    return healed
 
 
 def _left(folder: Path, what: str) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from agent.model import GamedayError, Unsupported
 from agent.proxy.client import ProxyClient
 from agent.sandbox import state as sandbox_state
 from agent.store import Store
+from agent.store.shared import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         "state folder": _state_folder,
         "kill switch": _kill_switch,
         "ledger": _ledger,
+        "shared store": _shared,
         "root": _root,
         "nft (packets)": _nft,
         "netem (packets.delay)": _netem,
@@ -87,6 +89,19 @@ def _ledger(settings: Settings) -> str:
     if broken:
         raise Unsupported(f"{len(broken)} injections are open; `gameday ledger` lists them")
     return "nothing is broken"
+
+
+def _shared(settings: Settings) -> str:
+    if settings.store is None:
+        raise Unsupported("GAMEDAY_STORE is not set: this agent knows of no other")
+    shared = Shared(settings.store)
+    try:
+        reason = shared.halted()
+    finally:
+        shared.close()
+    if reason is not None:
+        raise Unsupported(f"all agents are halted: {reason}; `gameday resume` lifts it")
+    return f"{shared.shown} answers"
 
 
 def _root(_: Settings) -> str:

@@ -13,7 +13,8 @@ The tree of errors, each raised beside the code that knows the reason::
     │   ├── RadiusExceeded        more would be hit than the run may hit
     │   ├── Halted                the kill switch is on
     │   ├── Aborting              the run is being stopped
-    │   └── Unsupported           this machine or target cannot carry the fault
+    │   ├── Unsupported           this machine or target cannot carry the fault
+    │   └── NotCopied             the ledger's entry could not be copied out of a Job's pod
     ├── DidNotLand            a fault was applied, could not be seen, and was taken out again
     ├── NotRecovered          something may still be broken                          (exit 5)
     ├── NoEvidence            a probe had too little to answer from
@@ -183,6 +184,14 @@ class Injection:
     def open(self) -> bool:
         """Whether this injection may still be in its victims."""
         return self.state is not InjectionState.HEALED
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the injection whose fields, as JSON, are *values*."""
+        names = ("undo", "landed_check", "gone_check", "renew")
+        calls = {name: Call(**values[name]) for name in names if values[name] is not None}
+        told = {"state": InjectionState(values["state"]), "victims": tuple(values["victims"])}
+        return cls(**{**values, **calls, **told})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

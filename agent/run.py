@@ -52,6 +52,8 @@ class Effects:
     start_child: Callable[[], Child]
     start_watch: Callable[[], Watcher]
     stop: Stop
+    halted: Callable[[], str | None]
+    """Why everything is to stop, None while it is not; answers at once, whoever cannot be reached."""
     observe: Callable[[RunRecord, object], None]
     """Told of every message, look and mark as it happens, for a progress display."""
     complete: Callable[[RunRecord], RunRecord]
@@ -143,7 +145,7 @@ class Run:
             self._stop_for(f"Its time limit of {self._allowance.timeout_s:g} s was over", kind="timeout")
         elif time.monotonic() - self._halt_asked > HALT_EVERY_S:
             self._halt_asked = time.monotonic()
-            if (reason := self._store.halted()) is not None:
+            if (reason := self._effects.halted()) is not None:
                 self._stop_for(f"Halted ({reason})", kind="halted")
             self._show_injections()
 

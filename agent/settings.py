@@ -33,6 +33,8 @@ class Settings(BaseModel):
 
     home: Path = Field(default_factory=lambda: user_state_path("gameday"))
     """Where the ledger, run folders and reports live."""
+    store: str | None = Field(default=None, repr=False)
+    """What several agents share: ``postgresql+psycopg://user@host/database``; unset: nothing."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log line that is written."""
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -57,6 +59,20 @@ class Settings(BaseModel):
     """``host:port`` where ``gameday serve`` answers /livez, /readyz and /metrics; unset: nowhere."""
     lease_s: float = Field(default=3.0, gt=0, le=60)
     """How long a fault survives on its platform without being renewed."""
+    executor: Literal["process", "kubernetes-job"] = "process"
+    """Where a run is played: in a process of this agent, or in a Kubernetes Job of its own."""
+    job_namespace: str | None = None
+    """Where those Jobs are made; default: the namespace that the agent itself runs in."""
+    job_service_account: str | None = None
+    """Whose rights their runs have; default: the namespace's default service account."""
+    job_cpu: str = "100m"
+    """The processor share that a Job asks for, as a quantity of Kubernetes."""
+    job_memory: str = "384Mi"
+    """The memory that a Job asks for and may not exceed, as a quantity of Kubernetes."""
+    job_keep_s: float = Field(default=86400.0, ge=60)
+    """So long after its end a Job is kept, and its logs with it."""
+    job: str | None = None
+    """Set by the agent in the pod of a Job: which one, as namespace/name/uid."""
     run: str | None = None
     """Set by the agent for the processes of a run: its id."""
     leash: bool = False

@@ -28,6 +28,7 @@ for command, example in (
     (mending.ledger, "ledger --json"),
     (mending.halt, 'halt --reason "incident 4711"'),
     (mending.resume, "resume"),
+    (mending.audit, "audit --json"),
     (looking.runs, "runs --json"),
     (looking.show, "show 20261123-101500-3f9a2c"),
     (looking.report, "report 20261123-101500-3f9a2c --format junit --out result.xml"),

@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.shared import AsJson, errors, open_store, print_json, read_settings, write
+from agent.cli.shared import AsJson, errors, open_shared, open_store, print_json, read_settings, write
 from agent.model import UsageError
 
 if TYPE_CHECKING:
     from agent.model import RunRecord
     from agent.store import RunRow
+    from agent.store.shared import SharedRun
+
+SILENT_S = 60.0
+"""An agent that was not heard of for so long is called silent: it may be gone, or cut off."""
 
 
 def runs(as_json: AsJson = False) -> None:
     """List runs, newest first."""
     with errors():
-        summaries = [_summary(row) for row in open_store().runs()]
+        shared = open_shared()
+        rows = shared.runs() if shared else open_store().runs()
+        summaries = [_summary(row) for row in rows]
         if as_json:
             print_json(summaries)
             return
         for each in summaries:
-            verdict = each["verdict"] or "running"
+            verdict = each["verdict"] or each.get("state", "running")
             typer.echo(f"{each['run']}  {verdict:13} {each['title']}")
 
 
@@ -75,13 +81,21 @@ def doctor(
             typer.echo(f"{'ok ' if finding.ok else 'no '} {finding.name:22} {finding.says}")
 
 
-def _summary(row: RunRow) -> dict[str, Any]:
+def _summary(row: RunRow | SharedRun) -> dict[str, Any]:
     from agent.model import RunRecord
+    from agent.store.shared import SharedRun
 
+    more: dict[str, Any] = {}
+    if isinstance(row, SharedRun):
+        is_silent = row.summary is None and row.silent_s > SILENT_S
+        more = {"agent": row.agent, "state": "silent" if is_silent else "running"}
+        if row.summary is not None:
+            del more["state"]
     if row.summary is not None:
-        return dict(row.summary)
-    record = RunRecord(run=row.id, experiment=row.experiment, title=row.title, started_at=row.started_at)
-    return record.with_(leashed=row.leashed).summary()
+        return {**row.summary, **more}
+    began = row.began_at if isinstance(row, SharedRun) else row.started_at
+    record = RunRecord(run=row.id, experiment=row.experiment, title=row.title, started_at=began)
+    return {**record.with_(leashed=row.leashed).summary(), **more}
 
 
 def _suite(record: RunRecord) -> str:
@@ -94,6 +108,10 @@ def _record(run_id: str) -> RunRecord:
     from agent.report import from_json
 
     path = read_settings().home / "runs" / run_id / "record.json"
-    if not path.is_file():
+    if path.is_file():
+        return from_json(path.read_text(encoding="utf-8"))
+    shared = open_shared()
+    text = shared.record(run_id) if shared else None
+    if text is None:
         raise UsageError(f"there is no report of a run {run_id}; `gameday runs` lists them")
-    return from_json(path.read_text(encoding="utf-8"))
+    return from_json(text)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.shared import AsJson, Leash, errors, open_store, print_json, read_settings
-from agent.model import NotRecovered
+from agent.cli.shared import AsJson, Leash, errors, open_shared, open_store, print_json, read_settings
+from agent.model import NotRecovered, UsageError
 
 if TYPE_CHECKING:
     from agent.model import Injection
@@ -25,6 +25,7 @@ def heal(
 ) -> None:
     """Undo what is broken and check that it is gone; by default what dead runs left behind."""
     from agent.compose import recover_home
+    from agent.jobs.adopting import stop_all
     from agent.safety.heal import heal as heal_run
 
     with errors():
@@ -36,6 +37,8 @@ def heal(
             return
         results = [] if run_id else [recover_home(read_settings(), store)]
         if run_id or everything:
+            for each in stop_all(store, "Healed by hand", run=run_id):
+                typer.echo(f"{each}: its Job was told to end", err=True)
             for each in sorted({injection.run for injection in broken}):
                 store.abort(each)
                 results.append(heal_run(store, each))
@@ -85,12 +88,57 @@ def _row(injection: Injection) -> dict[str, Any]:
 
 def halt(reason: Annotated[str, typer.Option(help="Why; shown to whoever is refused.")] = "by hand") -> None:
     """Stop running runs within a second and refuse new ones until `gameday resume`."""
+    from agent.jobs.adopting import stop_all
+
     with errors():
-        open_store().halt(reason)
+        store = open_store()
+        try:
+            _halt(store, reason)
+        finally:
+            for each in stop_all(store, f"Halted ({reason})"):
+                typer.echo(f"{each}: its Job was told to end", err=True)
+
+
+def _halt(store: Store, reason: str) -> None:
+    """Halt all agents; where they cannot be reached, this one, and say so."""
+    from agent.store import StoreUnavailable
+
+    shared = open_shared()
+    if shared is None:
+        store.halt(reason)
         typer.echo("halted; `gameday resume` lifts it", err=True)
+        return
+    try:
+        shared.halt(reason)
+        typer.echo("halted, all agents; `gameday resume` lifts it", err=True)
+    except StoreUnavailable as error:
+        store.halt(reason)
+        typer.echo(f"halted, but ONLY the agent of this home; the others were not told: {error}", err=True)
+        raise
 
 
 def resume() -> None:
     """Lift the halt."""
     with errors():
-        typer.echo("resumed" if open_store().resume() else "was not halted", err=True)
+        lifted = open_store().resume()
+        shared = open_shared()
+        lifted = (shared.resume() if shared else False) or lifted
+        typer.echo("resumed" if lifted else "was not halted", err=True)
+
+
+def audit(as_json: AsJson = False) -> None:
+    """List which agent did what, newest first; needs a store that agents share."""
+    from dataclasses import asdict
+
+    from agent.model import iso
+
+    with errors():
+        shared = open_shared()
+        if shared is None:
+            raise UsageError("GAMEDAY_STORE is not set, so nothing is shared; `gameday runs` lists the runs")
+        entries = shared.audit()
+        if as_json:
+            print_json([{**asdict(each), "at": iso(each.at)} for each in entries])
+            return
+        for each in entries:
+            typer.echo(f"{iso(each.at)}  {each.agent:20} {each.did:8} {each.what}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.model import RunRecord
     from agent.settings import Settings
     from agent.store import Store
+    from agent.store.shared import Shared
 
 
 Files = Annotated[list[Path], typer.Argument(help="Experiment files (YAML or JSON).", show_default=False)]
@@ -66,6 +67,14 @@ def open_store() -> Store:
     return Store(read_settings().home)
 
 
+def open_shared() -> Shared | None:
+    """Open what several agents share, None where there is nothing."""
+    from agent.store.shared import Shared
+
+    url = read_settings().store
+    return None if url is None else Shared(url)
+
+
 @contextmanager
 def open_home() -> Iterator[Agent]:
     """Open this home, heal what an earlier crash left, and close it at the end."""
@@ -75,7 +84,7 @@ def open_home() -> Iterator[Agent]:
     try:
         yield agent
     finally:
-        agent.store.close()
+        agent.close()
 
 
 def read_experiment(file: Path, variables: Sequence[str] | None) -> Experiment:

@@ -113,6 +113,17 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         ),
         *_list("replicasets", "controllerrevisions", group="apps"),
     ),
+    "GAMEDAY_EXECUTOR=kubernetes-job": (
+        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "get", "patch", "delete")),
+        Right(resource="secrets", verb="create"),
+        *_get("configmaps"),
+        *_list("pods"),
+        Right(resource="pods", subresource="log", verb="get"),
+    ),
+    "a run in a Job": (
+        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("get", "patch")),
+        Right(resource="configmaps", verb="create"),
+    ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
     "probes.services has_endpoints": (

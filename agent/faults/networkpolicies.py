@@ -17,6 +17,8 @@ from agent.safety.targets import choose
 if TYPE_CHECKING:
     from agent.model import Json
 
+IN_A_JOB = True
+"""The Job that owns the policy ends it."""
 LEASE_S = 10.0
 """The Job controller counts whole seconds, and garbage collection takes a few more."""
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from agent.faults.packet_scope import Scope
     from agent.model import Json
 
-__all__ = ["drop", "partition"]
+__all__ = ["IN_A_JOB", "drop", "partition"]
+
+IN_A_JOB = True
+"""The stream, the lease and the kernel of the pod that is hit end every cut."""
 
 
 def partition(

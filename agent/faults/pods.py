@@ -15,6 +15,9 @@ from agent.safety.targets import choose
 if TYPE_CHECKING:
     from agent.model import Json
 
+IN_A_JOB = True
+"""The owner's controller replaces the pods, whoever died."""
+
 
 def kill(
     *,

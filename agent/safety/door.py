@@ -11,7 +11,7 @@ import structlog
 
 from agent import settings as settings_of
 from agent.model import Aborting, DidNotLand, Fact, Injection, InjectionState, NoTargets
-from agent.safety import lifeline
+from agent.safety import copies, lifeline
 from agent.safety.context import current_run
 from agent.safety.heal import heal
 from agent.store import Store
@@ -101,6 +101,7 @@ def _leashed(injection: Injection) -> dict[str, Json]:
 def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dict[str, Json]:
     """Break, check, record; any failure in here takes the fault out again before it is told."""
     try:
+        copies.announce(injection)
         apply()
         store.update_injection(injection.id, state=InjectionState.APPLIED, applied_at=time.time())
         _refuse_if_aborting(store, injection)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from agent.catalog.experiment import Fault
     from agent.store import Store
 
 type Gate = Callable[[], str | None]
@@ -44,3 +46,27 @@ def nothing_left_broken(store: Store) -> Gate:
         return f"Not recovered from earlier: {names}; `gameday heal --all` first."
 
     return left_broken
+
+
+def fits_a_job(faults: Iterable[Fault]) -> Gate:
+    """Return the gate that is closed to faults without a dead man in the cluster.
+
+    The pod of a Job may vanish with its node, and the reaper and the ledger in it.  A module of faults
+    says ``IN_A_JOB = True`` when all of its faults end without them.
+    """
+
+    def unfit() -> str | None:
+        found = [each for each in faults if not getattr(_module(each), "IN_A_JOB", False)]
+        if not found:
+            return None
+        names = ", ".join(f"{each.name} ({each.call.func})" for each in found)
+        return (
+            f"{names}: has no dead man outside the pod that would play it, so it may not run in a Job; "
+            "GAMEDAY_EXECUTOR=process plays it here."
+        )
+
+    return unfit
+
+
+def _module(fault: Fault) -> object:
+    return importlib.import_module(fault.call.module)

@@ -19,18 +19,26 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def recover(store: Store, *, file: Callable[[RunRecord], RunRecord] = lambda record: record) -> Healed:
+def recover(
+    store: Store,
+    *,
+    file: Callable[[RunRecord], RunRecord] = lambda record: record,
+    keep: Callable[[RunRow], bool] = lambda _: False,
+) -> Healed:
     """Heal what runs without a living owner left broken, and end them in the store, *file* their records.
+
+    What *keep* says of a run leaves it alone: it lives elsewhere, and does not need its owner to.
 
     Raises:
         StoreUnavailable: The ledger could not be read.
     """
-    dead = {row.id: row for row in store.runs(open_only=True) if not owner.is_alive(row)}
+    opened = store.runs(open_only=True)
+    dead = {row.id for row in opened if not owner.is_alive(row) and not keep(row)}
     broken = {injection.run for injection in store.injections(open_only=True)}
-    alive = {row.id for row in store.runs(open_only=True)} - dead.keys()
+    alive = {row.id for row in opened} - dead
     healed: list[str] = []
     left: list[tuple[str, str]] = []
-    for run in sorted((broken | dead.keys()) - alive):
+    for run in sorted((broken | dead) - alive):
         store.abort(run)
         result = heal(store, run)
         if result.healed:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import select
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import discover, read
+from agent.jobs.adopting import adopt, orphans
 from agent.model import GamedayError, Verdict
 from agent.safety.context import run_folder
+from agent.schedule.due import DueExecutor, trigger_of
 from agent.schedule.pulse import Pulse, listening
 from agent.schedule.releases import Releases
 from agent.schedule.undo import undo_and_file
+from agent.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from agent.model import RunRecord
     from agent.schedule.rollouts import Rollout
     from agent.stop import StopRequest
+    from agent.store import RunRow
 
 log = structlog.get_logger()
 
@@ -49,6 +52,7 @@ class Calendar:
     folder: Path
     stop: StopRequest
     scheduler: BackgroundScheduler
+    executor: DueExecutor
     pulse: Pulse = field(default_factory=Pulse)
     releases: Releases = field(init=False)
     _seen: dict[Path, float] = field(default_factory=dict)
@@ -100,11 +104,9 @@ class Calendar:
         if due is None:
             self._unschedule(path)
             return
-        trigger = CronTrigger.from_crontab(due.cron, timezone=ZoneInfo(due.timezone))
-        trigger.jitter = due.jitter_s or None
         self.scheduler.add_job(
-            self._run,
-            trigger,
+            self._run_due,
+            trigger_of(due, experiment.title),
             args=[experiment],
             id=str(path),
             replace_existing=True,
@@ -123,6 +125,19 @@ class Calendar:
             self.scheduler.remove_job(str(path))
             log.info("experiment_unscheduled", file=str(path))
 
+    def _run_due(self, experiment: Experiment) -> None:
+        """Run *experiment* on its schedule, unless another agent has it."""
+        due = self.executor.due[str(experiment.path)]
+        try:
+            mine = self.agent.claim(f"schedule: {experiment.title}", due)
+        except StoreUnavailable as error:
+            log.error("run_not_claimed", file=str(experiment.path), why=str(error))
+            return
+        if mine:
+            self._run(experiment)
+        else:
+            log.info("run_is_another_agents", file=str(experiment.path))
+
     def _start_after(self, experiment: Experiment, rollout: Rollout) -> None:
         """Have the run after *rollout* wait for its turn among the others."""
         self.scheduler.add_job(
@@ -132,6 +147,26 @@ class Calendar:
             replace_existing=True,
             misfire_grace_time=None,  # it was claimed, so nobody else will run it
         )
+
+    def mend(self) -> None:
+        """Do what has to be done for the runs of agents that died."""
+        self.agent.recover()
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Answer for the runs in Jobs whose parent died; nobody waits for their turn, they go on already."""
+        for row in orphans(self.agent.store):
+            follower = threading.Thread(target=self._follow, args=[row], name=f"adopted-{row.id}")
+            follower.start()
+
+    def _follow(self, row: RunRow) -> None:
+        try:
+            record = adopt(self.agent.store, row, stop=self.stop, halted=self.agent.halted)
+        except GamedayError as error:
+            log.error("run_failed", run=row.id, why=str(error))
+            return
+        if record is not None:
+            _tell(record)
 
     def _run_after(self, experiment: Experiment, rollout: Rollout) -> None:
         after = experiment.allowance.after
@@ -148,28 +183,32 @@ class Calendar:
             log.error("run_failed", file=str(experiment.path), why=str(error))
             return None
         self.pulse.ran(record)
-        log.info(
-            "run_ended", run=record.run, title=record.title, verdict=record.verdict, reason=record.reason
-        )
+        _tell(record)
         return record
+
+
+def _tell(record: RunRecord) -> None:
+    log.info("run_ended", run=record.run, title=record.title, verdict=record.verdict, reason=record.reason)
 
 
 def serve(agent: Agent, folder: Path, *, stop: StopRequest, at_once: int) -> None:
     """Run what is due until *stop*; a run that is going on then ends healed and with a report."""
-    executors = {"default": ThreadPoolExecutor(at_once), MENDING: ThreadPoolExecutor(1)}
+    executor = DueExecutor(at_once)
+    executors = {"default": executor, MENDING: ThreadPoolExecutor(1)}
     scheduler = BackgroundScheduler(executors=executors, timezone="UTC")
-    calendar = Calendar(agent, folder, stop, scheduler)
+    calendar = Calendar(agent, folder, stop, scheduler, executor)
     with ExitStack() as ending:
         ending.callback(lambda: log.info("stopped", why=stop.why))
         if agent.settings.listen:
             ending.enter_context(listening(agent.settings.listen, calendar.pulse, agent.store))
         calendar.refresh()
+        calendar.adopt()
         scheduler.start()
         ending.callback(scheduler.shutdown, wait=True)
         ending.callback(calendar.releases.end)
         log.info("serving", folder=str(folder), jobs=len(scheduler.get_jobs()))
         scheduler.add_job(
-            agent.recover, "interval", seconds=RECOVER_EVERY_S, executor=MENDING, id=MENDING, coalesce=True
+            calendar.mend, "interval", seconds=RECOVER_EVERY_S, executor=MENDING, id=MENDING, coalesce=True
         )
         while not select.select([stop], [], [], LOOK_FOR_FILES_EVERY_S)[0]:
             calendar.refresh()

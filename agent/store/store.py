@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, Row, create_engine, event, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from agent.model import Aborting, Call, Halted, Injection, InjectionState, Radius, RadiusExceeded, Refused
+from agent.model import Aborting, Halted, Injection, InjectionState, Radius, RadiusExceeded, Refused
 from agent.store.tables import VERSION, halts, injections, metadata, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 BUSY_S = 5.0
@@ -128,6 +128,15 @@ class Store:
         with self._write() as db:
             db.execute(update(runs).where(runs.c.id == run).values(beat_at=time.time()))
 
+    def take_over(self, run: RunRow, owner: Owner) -> bool:
+        """Make *owner* answer for *run* in place of the one it has; False if somebody else was quicker."""
+        had = (runs.c.host == run.owner.host) & (runs.c.pid == run.owner.pid)
+        had &= (runs.c.created == run.owner.created) & runs.c.ended_at.is_(None)
+        values = {**asdict(owner), "beat_at": time.time()}
+        with self._write() as db:
+            done = db.execute(update(runs).where((runs.c.id == run.id) & had).values(values))
+            return bool(done.rowcount)
+
     def abort(self, run: str) -> None:
         """Close the door for *run*: no injection is recorded after this returns."""
         with self._write() as db:
@@ -179,6 +188,16 @@ class Store:
             earlier = {victim for (victims,) in db.execute(hit) for victim in victims}
             check_radius(run.radius, earlier, injection, population)
             db.execute(insert(injections).values(_columns(injection)))
+
+    def adopt(self, injection: Injection) -> None:
+        """Take in *injection*, which another process has put in already; one that is known stays as it is.
+
+        Nothing is refused: what is broken has to be mended, whatever may be broken now.
+        """
+        with self._write() as db:
+            known = select(injections.c.id).where(injections.c.id == injection.id)
+            if db.execute(known).scalar() is None:
+                db.execute(insert(injections).values(_columns(injection)))
 
     def update_injection(self, injection: str, **values: Any) -> None:
         """Set columns of *injection*; a healed one keeps its state."""
@@ -281,16 +300,9 @@ def _run(row: Row[Any]) -> RunRow:
     )
 
 
-_CALLS = ("undo", "landed_check", "gone_check", "renew")
-
-
 def _columns(injection: Injection) -> dict[str, Any]:
     return asdict(injection) | {"victims": list(injection.victims)}
 
 
 def _injection(row: Row[Any]) -> Injection:
-    values = {key: value for key, value in row._mapping.items() if key != "seq"}  # noqa: SLF001  # public API
-    calls = {key: Call(**values[key]) for key in _CALLS if values[key] is not None}
-    state = InjectionState(values["state"])
-    victims: Sequence[str] = values["victims"]
-    return Injection(**{**values, **calls, "state": state, "victims": tuple(victims)})
+    return Injection.from_json({key: value for key, value in row._mapping.items() if key != "seq"})  # noqa: SLF001  # public API
