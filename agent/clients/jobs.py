@@ -21,7 +21,7 @@ MOUNTED = "/etc/gameday"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a Job is to do; ``command`` are words for the image's Python, such as ``-m agent.jobs.inside``.
+    """What a Job is to do; ``command`` are words for the image's Python, such as ``-m agent.jobs``.
 
     ``deadline_s`` ends it whatever happens, ``grace_s`` is what its pod has between SIGTERM and SIGKILL,
     and ``keep_s`` after its end the Job is deleted with its logs.  ``account`` is None for the

@@ -64,6 +64,11 @@ FAMILIES: dict[str, Family] = {
         says="start an injector inside a pod",
     ),
     "networkpolicies": Family(rows=("networkpolicies.isolate",), says="isolate pods by a policy of its own"),
+    "jobs": Family(
+        rows=("GAMEDAY_EXECUTOR=kubernetes-job", "a run in a Job"),
+        says="play runs in Jobs beside it, under its own account",
+        where=Where.OWN,
+    ),
     "sweep": Family(rows=("heal --sweep",), says="mend labelled leftovers when the ledger is lost"),
 }
 """Name of a Role (after ``gameday-``) -> what it grants; every row of RIGHTS is in exactly one."""

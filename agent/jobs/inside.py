@@ -1,4 +1,4 @@
-"""What runs in the pod of a Job: ``python -m agent.jobs.inside`` plays one run and sends its report back.
+"""What runs in the pod of a Job: plays one run and sends its report back.
 
 It is a whole agent with a state folder of its own: parent, child, watch and reaper are processes of
 this pod, and heal from the ledger in here.  Its exit code tells whether the report was sent, no more.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +113,3 @@ def _send(job: str, sent: bytes) -> bool:
         else:
             return True
     return False
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.model import RunRecord
     from agent.settings import Settings
 
-MODULE = "agent.jobs.inside"
+MODULE = "agent.jobs"
 IN_THE_BACKGROUND: Object = {"propagationPolicy": "Background"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from agent.faults.kubernetes_rights import Right
 
 GROUP = "rbac.authorization.k8s.io"
-INSIDE_A_JOB = "agent.jobs.inside"
+INSIDE_A_JOB = "agent.jobs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,16 +126,19 @@ class Works:
         words = ("--namespace", self.namespace, "exec", "deployment/client", "--", "sh", "-c", ask)
         return "hello from" in self.cluster.kubectl(*words)
 
-    def first_process(self) -> psutil.Process:
-        """Return the first process of the Job's pod, which is on this machine like its node."""
-        run = self.annotations()["gameday/title"] and self.job()
-        assert run is not None
-        uid = run["metadata"]["uid"]
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            words, environ = process.info["cmdline"] or [], process.info["environ"] or {}
-            if INSIDE_A_JOB in words and environ.get("HOSTNAME") == self.pod()["metadata"]["name"]:
-                return process
-        pytest.fail(f"no process of Job {uid} on this machine")
+    def process(self, which: str) -> psutil.Process:
+        """Return a process of the Job's pod, which is on this machine like its node.
+
+        *which* is ``first`` for the container's first one, or ``run`` for the one that plays the run.
+        """
+        pod = self.pod()["metadata"]["name"]
+        found: dict[int, psutil.Process] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if INSIDE_A_JOB in process.cmdline() and process.environ().get("HOSTNAME") == pod:
+                    found[process.pid] = process
+        first = next(each for each in found.values() if each.ppid() not in found)
+        return first if which == "first" else next(p for p in found.values() if p.ppid() == first.pid)
 
 
 def rules(rights: Iterable[Right]) -> list[dict[str, Any]]:

@@ -56,13 +56,14 @@ def test_an_experiment_is_played_in_a_job_and_its_report_is_filed_here(works: Wo
     assert works.stage.open_injections() == ()
 
 
+@pytest.mark.parametrize("which", ["first", "run"])
 def test_a_killed_process_of_the_job_is_told_and_what_it_broke_is_gone(
-    works: Works, until: Callable[..., Any]
+    works: Works, until: Callable[..., Any], which: str
 ) -> None:
     """SIGKILL to the first process takes ledger and reaper along; the stream heals, the parent checks."""
     parent = works.start("run", str(works.experiment(hold_s=90)), "--json")
     victim = _cut_off(works, until)
-    works.first_process().kill()
+    works.process(which).kill()
     until(lambda: works.answers(victim), within_s=10)
     told = _ended(parent)
     assert (told["verdict"], told["exit"], told["recovered"]) == ("INCONCLUSIVE", 3, True), told
