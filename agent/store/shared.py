@@ -179,7 +179,7 @@ class Shared:
 
         def first(db: Connection) -> bool:
             values = {"what": what, "due": due, "agent": self.agent, "at": server_time()}
-            mine = bool(db.execute(self._insert_new(values)).rowcount)
+            mine = db.execute(self._insert_new(values)).one_or_none() is not None
             if mine:
                 db.execute(claims.delete().where(claims.c.at < server_time() - KEPT_CLAIMS_S))
                 self._note(db, "claimed", f"{what} due {due:.0f}")
@@ -198,7 +198,7 @@ class Shared:
 
     def _insert_new(self, values: Mapping[str, Any]) -> Any:
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        return dialect.insert(claims).values(values).on_conflict_do_nothing()
+        return dialect.insert(claims).values(values).on_conflict_do_nothing().returning(claims.c.what)
 
     # transactions
 

@@ -11,7 +11,7 @@ import pytest
 from agent.store.shared import Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from subprocess import Popen
 
@@ -31,13 +31,20 @@ class Agents:
     def start(self, agent: str, *words: str) -> Popen[str]:
         """Start ``gameday`` in the home of *agent*."""
         home = self.stage.home if agent == "one" else self.stage.folder / agent
-        return self.stage.start("agent", *words, GAMEDAY_STORE=self.url, GAMEDAY_HOME=str(home))
+        environ = {"GAMEDAY_STORE": self.url, "GAMEDAY_HOME": str(home), "GAMEDAY_LOG_LEVEL": "info"}
+        return self.stage.start("agent", *words, **environ)
 
     def gameday(self, agent: str, *words: str) -> tuple[int, Any, str]:
         """Run ``gameday`` and return exit code, parsed stdout and stderr."""
         process = self.start(agent, *words)
         out, errors = process.communicate(timeout=90)
+        assert out or not {"--json", "show"} & set(words), errors
         return process.returncode, json.loads(out) if out.startswith(("{", "[")) else out, errors
+
+    def experiment(self, *, hold_s: float = 2, **gameday: Any) -> Path:
+        """Write an experiment that is HELD on a busy machine, too."""
+        watch = {"every_s": 0.2, "look_timeout_s": 15, "abort_after_s": 60}
+        return self.stage.experiment(hold_s=hold_s, gameday={"timeout_s": 90, "watch": watch, **gameday})
 
     def is_in(self) -> bool:
         """Whether agent one's fault has landed."""
@@ -45,14 +52,16 @@ class Agents:
 
 
 @pytest.fixture
-def agents(stage: Stage, postgresql: Postgresql) -> Agents:
+def agents(stage: Stage, postgresql: Postgresql) -> Iterator[Agents]:
     """Two or more agents, ``one`` of them with the stage's home."""
-    return Agents(stage, postgresql.database())
+    agents = Agents(stage, postgresql.database())
+    yield agents
+    agents.shared.close()
 
 
 def test_what_one_agent_ran_another_one_shows(agents: Agents) -> None:
     """The list names the agent, and the report can be rendered anywhere."""
-    code, told, errors = agents.gameday("one", "run", str(agents.stage.experiment()), "--json")
+    code, told, errors = agents.gameday("one", "run", str(agents.experiment()), "--json")
     assert (code, told["verdict"]) == (0, "HELD"), errors
     code, listed, errors = agents.gameday("other", "runs", "--json")
     assert code == 0, errors
@@ -70,13 +79,13 @@ def test_nothing_begins_while_the_shared_store_cannot_be_reached(
 ) -> None:
     """Refused in a sentence without the password, nothing touched; the refusal is filed once it is back."""
     postgresql.stop()
-    code, told, errors = agents.gameday("one", "run", str(agents.stage.experiment()), "--json")
+    code, told, errors = agents.gameday("one", "run", str(agents.experiment()), "--json")
     assert (code, told["verdict"]) == (4, "REFUSED"), errors
     assert "GAMEDAY_STORE postgresql+psycopg://gameday:***@" in told["reason"]
     assert "not-to-be-shown" not in errors
     assert told["injections"] == []
     postgresql.start()
-    code, _, errors = agents.gameday("one", "run", str(agents.stage.experiment()), "--json")
+    code, _, errors = agents.gameday("one", "run", str(agents.experiment()), "--json")
     assert code == 0, errors
     verdicts = sorted(each.summary["verdict"] for each in agents.shared.runs() if each.summary)
     assert verdicts == ["HELD", "REFUSED"]
@@ -87,7 +96,7 @@ def test_a_run_goes_on_heals_and_files_later_when_the_shared_store_goes_away(
     agents: Agents, postgresql: Postgresql, until: Callable[..., Any], how: str
 ) -> None:
     """Gone or hanging: the ledger is local, and the report lies in the run's folder until it can be filed."""
-    parent = agents.start("one", "run", str(agents.stage.experiment(hold_s=4)), "--json")
+    parent = agents.start("one", "run", str(agents.experiment(hold_s=4)), "--json")
     until(agents.is_in)
     getattr(postgresql, how)()
     out, errors = parent.communicate(timeout=60)
@@ -97,7 +106,7 @@ def test_a_run_goes_on_heals_and_files_later_when_the_shared_store_goes_away(
     postgresql.thaw() if how == "freeze" else postgresql.start()
     (found,) = agents.shared.runs()
     assert found.summary is None
-    code, _, errors = agents.gameday("one", "run", str(agents.stage.experiment()), "--json")
+    code, _, errors = agents.gameday("one", "run", str(agents.experiment()), "--json")
     assert code == 0, errors
     assert [each.summary and each.summary["verdict"] for each in agents.shared.runs()] == ["HELD", "HELD"]
 
@@ -106,7 +115,7 @@ def test_a_run_that_is_killed_while_the_shared_store_is_away_is_healed(
     agents: Agents, postgresql: Postgresql, until: Callable[..., Any]
 ) -> None:
     """Neither the reaper nor `gameday heal` asks the network anything."""
-    parent = agents.start("one", "run", str(agents.stage.experiment(hold_s=25)), "--json")
+    parent = agents.start("one", "run", str(agents.experiment(hold_s=25)), "--json")
     until(agents.is_in)
     postgresql.freeze()
     agents.stage.kill_all()
@@ -119,16 +128,16 @@ def test_a_run_that_is_killed_while_the_shared_store_is_away_is_healed(
 
 def test_a_halt_by_one_agent_stops_the_run_of_another(agents: Agents, until: Callable[..., Any]) -> None:
     """Within a second or two, and it keeps both from beginning until either one resumes."""
-    parent = agents.start("one", "run", str(agents.stage.experiment(hold_s=25)), "--json")
+    parent = agents.start("one", "run", str(agents.experiment(hold_s=25)), "--json")
     until(agents.is_in)
     assert agents.gameday("other", "halt", "--reason", "fire")[0] == 0
     until(lambda: not agents.stage.broken.exists(), within_s=10)
     out, errors = parent.communicate(timeout=30)
     assert (parent.returncode, "Halted (fire)" in json.loads(out)["reason"]) == (3, True), errors
-    code, told, _ = agents.gameday("third", "run", str(agents.stage.experiment()), "--json")
+    code, told, _ = agents.gameday("third", "run", str(agents.experiment()), "--json")
     assert (code, told["verdict"]) == (4, "REFUSED")
     assert agents.gameday("one", "resume")[0] == 0
-    assert agents.gameday("third", "run", str(agents.stage.experiment()), "--json")[0] == 0
+    assert agents.gameday("third", "run", str(agents.experiment()), "--json")[0] == 0
 
 
 def test_a_halt_that_cannot_be_shared_halts_at_least_this_agent_and_says_so(
@@ -140,7 +149,7 @@ def test_a_halt_that_cannot_be_shared_halts_at_least_this_agent_and_says_so(
     assert code == 4
     assert "ONLY the agent of this home" in errors
     postgresql.start()
-    code, told, _ = agents.gameday("one", "run", str(agents.stage.experiment()), "--json")
+    code, told, _ = agents.gameday("one", "run", str(agents.experiment()), "--json")
     assert (code, told["verdict"]) == (4, "REFUSED")
 
 
@@ -151,7 +160,7 @@ def test_of_two_agents_on_one_schedule_one_runs_each_time(
     folder = tmp_path / "experiments"
     folder.mkdir()
     due = {"cron": "* * * * *", "jitter_s": 5}
-    agents.stage.experiment(gameday={"schedule": due}).rename(folder / "minutely.json")
+    agents.experiment(schedule=due).rename(folder / "minutely.json")
     serving = [agents.start(name, "serve", "--experiments", str(folder)) for name in ("one", "other")]
     until(lambda: any(each.did == "ended" for each in agents.shared.audit()), within_s=100)
     for each in serving:
