@@ -97,7 +97,7 @@ def test_a_run_goes_on_heals_and_files_later_when_the_shared_store_goes_away(
 ) -> None:
     """Gone or hanging: the ledger is local, and the report lies in the run's folder until it can be filed."""
     parent = agents.start("one", "run", str(agents.experiment(hold_s=4)), "--json")
-    until(agents.is_in)
+    until(agents.is_in, within_s=60)
     getattr(postgresql, how)()
     out, errors = parent.communicate(timeout=60)
     assert (parent.returncode, json.loads(out)["verdict"]) == (0, "HELD"), errors
@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_while_the_shared_store_is_away_is_healed(
 ) -> None:
     """Neither the reaper nor `gameday heal` asks the network anything."""
     parent = agents.start("one", "run", str(agents.experiment(hold_s=25)), "--json")
-    until(agents.is_in)
+    until(agents.is_in, within_s=60)
     postgresql.freeze()
     agents.stage.kill_all()
     parent.communicate(timeout=30)
@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_while_the_shared_store_is_away_is_healed(
 def test_a_halt_by_one_agent_stops_the_run_of_another(agents: Agents, until: Callable[..., Any]) -> None:
     """Within a second or two, and it keeps both from beginning until either one resumes."""
     parent = agents.start("one", "run", str(agents.experiment(hold_s=25)), "--json")
-    until(agents.is_in)
+    until(agents.is_in, within_s=60)
     assert agents.gameday("other", "halt", "--reason", "fire")[0] == 0
     until(lambda: not agents.stage.broken.exists(), within_s=10)
     out, errors = parent.communicate(timeout=30)
