@@ -86,6 +86,70 @@ def upstream() -> Iterator[str]:
     server.server_close()
 
 
+_CLOCKED = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+class Answers(BaseHTTPRequestHandler):
+    def do_OPTIONS(self):
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(time.time() + float(Path(sys.argv[1]).read_text() or 0))
+
+    def log_message(self, *_):
+        pass
+
+server = HTTPServer(("127.0.0.1", 0), Answers)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocked:
+    """A service whose wall clock follows a file, and the commands that set and read it."""
+
+    url: str
+    file: Path
+
+    @property
+    def offset(self) -> str:
+        """How far ahead of true time its clock is."""
+        return self.file.read_text().strip()
+
+    @property
+    def command(self) -> list[str]:
+        """Sets the clock."""
+        return ["sh", "-c", 'echo "$1" > "$0.new" && mv "$0.new" "$0"', str(self.file), "{offset_s}"]
+
+    @property
+    def reading(self) -> list[str]:
+        """Prints the clock."""
+        return [
+            sys.executable,
+            "-c",
+            "import sys, time; print(time.time() + float(open(sys.argv[1]).read()))",
+            str(self.file),
+        ]
+
+
+@pytest.fixture
+def clocked(tmp_path: Path) -> Iterator[Clocked]:
+    """A service with a wall clock of its own."""
+    file = tmp_path / "clock"
+    file.write_text("+0")
+    command = [sys.executable, "-c", _CLOCKED, str(file)]
+    environ = {name: value for name, value in os.environ.items() if name != "GAMEDAY_HOME"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout
+        yield Clocked(url=f"http://127.0.0.1:{int(process.stdout.readline())}/", file=file)
+        process.kill()
+
+
 @dataclass(slots=True)
 class Stage:
     """A folder with a home, an experiment file and the file that the fault makes."""

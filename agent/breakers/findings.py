@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from agent.breakers.view import View
 
 
-STATELESS = frozenset(
-    {"no-timeout", "serialises-calls", "retries-multiply", "per-replica", "stuck", "closes-only-in-quiet"}
-)
-"""Bugs that are seen without the states of a breaker."""
+
+DOUBTFUL_MAX = 0.25
+"""Where more of the matches than this could be otherwise, who was let through is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +40,11 @@ class Finding:
 
 
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
-    """Return every bug that the recording shows; of machines without three states, those that need none."""
-    looking = [each for each in DETECTORS.values() if view.machine.three_state or each.bug in STATELESS]
+    """Return every bug that the recording shows; where there are no three states, or they are in doubt, those
+    that need none.
+    """
+    has_states = view.machine.three_state and view.mapping.doubtful_share <= DOUBTFUL_MAX
+    looking = [each for each in DETECTORS.values() if has_states or each.stateless]
     told = [(detector, detector(view, properties)) for detector in looking]
     return tuple(_finding(detector, evidence) for detector, evidence in told if evidence is not None)
 

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 KINDS = ("error", "hang", "slow", "refuse", "reset", "not-found")
 """The kinds of fault, in the order in which they are played: what hangs tells the service's patience,
 which the slow ones need to know."""
-EXTRAS = ("late-success", "interleaved", "cancel", "burst", "low-rate", "pause")
+EXTRAS = ("late-success", "interleaved", "cancel", "burst", "low-rate", "clock-step", "pause")
 """The extra phases, in the order in which they are played."""
 MORE = "more"
 """Stands for those of the extra phases that can tell something."""
 DEFAULT = (*KINDS, MORE)
 NAMES = (*KINDS, *EXTRAS, MORE)
-CLOCK = "clock-step"
 
 PURPOSES = {
     "baseline": "learns how calls end, and which never reach the dependency, while nothing is wrong",
@@ -42,7 +41,7 @@ PURPOSES = {
     "burst": "slow answers and far more calls: whether what is turned away for lack of room opens it",
     "low-rate": "errors at few calls a second: whether it needs a rate to open at all",
     "pause": "no calls for a while: whether an open breaker closes only when it is left alone",
-    CLOCK: "the service's clock is set ahead while it is open: whether the open time follows it",
+    "clock-step": "the service's clock is set ahead, and back, while it is open: whether the open time follows",
 }
 """What each phase is for, in one sentence."""
 
@@ -67,6 +66,7 @@ def worth(extra: str, view: View) -> tuple[bool, str]:
         "cancel": _slow_alone,
         "burst": _slow_alone,
         "low-rate": _low_rate,
+        "clock-step": lambda _: (True, "whether its open time follows a clock that can be set is not known"),
     }[extra](view)
 
 

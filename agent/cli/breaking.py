@@ -53,6 +53,20 @@ def breaker_test(
             help="KIND:URL of what the breaker says of itself, see docs/whitebox.md; again for more."
         ),
     ] = None,
+    clock_set: Annotated[
+        str,
+        typer.Option(
+            help="Command that sets the service's own wall clock {offset_s} seconds ahead of true time (+30, -30; "
+            "+0 sets it right), for the phase clock-step. No shell."
+        ),
+    ] = "",
+    clock_read: Annotated[
+        str,
+        typer.Option(
+            help="Command that prints that clock, in seconds since the epoch.",
+            show_default="the Date of the entry's answers",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Repeats the moments at which faults begin and end.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also put answer, recording and report here.")] = None,
     as_json: AsJson = False,
@@ -75,6 +89,7 @@ def breaker_test(
         names = [each.name for each in links]
         keys = _keys(key or [], names, entry)
         _check_expectations(expect)
+        _check_clock(clock_set, clock_read, kinds)
         check(whitebox or (), links=names)
         variables = {
             "entry": entry,
@@ -86,9 +101,11 @@ def breaker_test(
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
             "expect": expect.resolve() if expect else "",
             "whitebox": " ".join(whitebox or ()),
+            "clock_set": clock_set,
+            "clock_read": clock_read,
             "seed": seed,
         }
-        typer.echo(_beforehand(entry, rate, kinds, names, keys), err=True)
+        typer.echo(_beforehand(entry, rate, kinds, names, keys, clock=bool(clock_set)), err=True)
         told = Told(
             file="breaker.json",
             without={"streams": [], "properties": {}, "findings": [], "expectations": []},
@@ -129,8 +146,23 @@ def _check_expectations(path: Path | None) -> None:
         parse(path)
 
 
+def _check_clock(clock_set: str, clock_read: str, kinds: Sequence[str]) -> None:
+    from agent.faults.clocks import OFFSET
+
+    if clock_set and OFFSET not in clock_set:
+        raise UsageError(f"--clock-set: {OFFSET} has to be in it, and +0 there has to set the clock right")
+    if not clock_set and ("clock-step" in kinds or clock_read):
+        raise UsageError("a clock is stepped by the command that you give as --clock-set")
+
+
 def _beforehand(
-    entry: str, rate: float, kinds: Sequence[str], links: Sequence[str], keys: Mapping[str, str]
+    entry: str,
+    rate: float,
+    kinds: Sequence[str],
+    links: Sequence[str],
+    keys: Mapping[str, str],
+    *,
+    clock: bool,
 ) -> str:
     """Say what is going to happen, how long it takes and why."""
     from agent.breakers.phases import EXTRAS, KINDS, MORE
@@ -140,7 +172,8 @@ def _beforehand(
     plain, named = [kind for kind in kinds if kind in KINDS], [kind for kind in kinds if kind in EXTRAS]
     n = len(steps(plain, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
     apart = f" of the {len(links)} links, one at a time" if len(links) > 1 else f" of the link {links[0]}"
-    most = len(EXTRAS) - 1 if MORE in kinds else len(named)  # a pause is for one that is stuck
+    # a pause is for one that is stuck
+    most = len(EXTRAS) - 1 - (not clock) if MORE in kinds else len(named)
     further = f", then {'up to ' if most > len(named) else ''}{most} phases more" if most else ""
     times = [
         _from_to(pace.usual_s(n, open_s, len(named)), pace.usual_s(n, open_s, most)) for open_s in (3.0, 30.0)

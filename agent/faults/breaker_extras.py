@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from agent.breakers import phases, protocol
 from agent.breakers.states import State
-from agent.faults import heal
+from agent.faults import clocks, heal
 from agent.faults.traffic import surge
-from agent.model import UsageError
+from agent.faults.clocks import ClockError
+from agent.model import DidNotLand, UsageError
 from agent.traffic import commands
 from agent.traffic.commands import TrafficUnreachable
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from agent.breakers.view import View
     from agent.faults.breaker_phases import Exercise
+    from agent.faults.clocks import Clock
 
 MOSTLY = 0.85
 """So many requests fail at once, and the rest succeed late: rows of failures, with successes on their way."""
@@ -32,12 +34,17 @@ GIVES_UP = 0.5
 BURST_FACTOR, BURST_S, BURSTS = 3.0, 2.0, 2
 SLOWEST_RPS, LOW_RATE_SHARE, LOW_RATE_S = 2.0, 1 / 16, 20.0
 PAUSES_S = (2.0, 5.0, 15.0)
+CLOCK_STEPS = (1, -1, 1)
+"""Ahead, back, and ahead again: once would be chance."""
+CLOCK_WAITS, CLOCK_MORE_S = 3.0, 5.0
+"""The clock is set by so many open times and a little: not to be mistaken for a late trial."""
 
 
 class Extras:
     """The extra phases of an exercise of one link; each leaves the traffic as planned."""
 
-    def __init__(self, exercise: Exercise) -> None:
+    def __init__(self, exercise: Exercise, clock: Clock | None = None) -> None:
+        self._clock = clock
         self._exercise, self._folder = exercise, exercise.recorder.folder
         self._recorder, self._pace = exercise.recorder, exercise.pace
 
@@ -50,6 +57,9 @@ class Extras:
                 self._recorder.skip(extra, "it is played where there is one link and one key")
                 continue
             seen = self._exercise.look()
+            if extra == "clock-step" and self._clock is None:
+                self._recorder.skip(extra, "no command sets the service's clock: --clock-set")
+                continue
             if extra != "pause" and not protocol.is_closed(seen):
                 self._recorder.skip(extra, "it did not close before")
                 continue
@@ -66,12 +76,13 @@ class Extras:
             "cancel": self._cancel,
             "burst": self._burst,
             "low-rate": self._low_rate,
+            "clock-step": self._clock_step,
             "pause": self._pause,
         }
         self._exercise.any_moment()
         try:
             play[extra]()
-        except (TrafficUnreachable, UsageError) as error:
+        except (TrafficUnreachable, UsageError, ClockError, DidNotLand) as error:
             self._recorder.skip(extra, str(error))
         finally:
             self._calm()
@@ -176,6 +187,33 @@ class Extras:
         self._exercise.fault_over()
         self._recorder.end()
         return opened
+
+    def _clock_step(self) -> None:
+        """Set the service's clock ahead, or back, while it is open and nothing else is wrong any more.
+
+        The clock is right when it opens, and its dependency well when it tries: so it never remembers a time
+        that is in the future once the clock is right again, and nothing stays broken.
+        """
+        assert self._clock
+        for sign in CLOCK_STEPS:
+            self._recorder.begin("clock-step")
+            opened = self._exercise.open()
+            self._recorder.end()
+            open_s = protocol.open_time_s(self._exercise.look())
+            by_s = sign * (CLOCK_WAITS * open_s + CLOCK_MORE_S)
+            if opened:
+                self._recorder.begin("clock-step", clock_s=by_s)
+                clocks.step(
+                    by_s=by_s,
+                    command=self._clock.command,
+                    reading=self._clock.reading,
+                    url=self._clock.url,
+                    max_duration_s=2 * open_s + 30.0,
+                )
+                self._exercise.wait(lambda seen, _: protocol.is_closed(seen), 2 * open_s)
+                heal()
+                self._recorder.end()
+            self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.recover_limit_s(open_s))
 
     def _pause(self) -> None:
         """No calls for a while; if it closes, whether that was the pause or mere time."""

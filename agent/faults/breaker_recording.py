@@ -134,7 +134,14 @@ class Recorder:
             (theirs if chosen(number) else others).add(entry["path"])
         return theirs, others
 
-    def begin(self, kind: str, *, rate_rps: float | None = None, timeout_s: float | None = None) -> None:
+    def begin(
+        self,
+        kind: str,
+        *,
+        rate_rps: float | None = None,
+        timeout_s: float | None = None,
+        clock_s: float | None = None,
+    ) -> None:
         """Note that a phase begins now, with what the client does differently in it, and say its purpose."""
         self.say(f"{kind}: {PURPOSES[kind]}")
         self.phases.append(
@@ -145,6 +152,7 @@ class Recorder:
                 extra=kind in EXTRAS,
                 rate_rps=rate_rps,
                 timeout_s=timeout_s,
+                clock_s=clock_s,
             )
         )
 

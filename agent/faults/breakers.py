@@ -1,13 +1,14 @@
 """Exercises a circuit breaker: makes its dependency fail in each way, as long as it takes to understand it.
 
-The faults are those of :mod:`agent.faults.links` and :mod:`agent.faults.traffic`; nothing here breaks
-anything by itself.
+The faults are those of :mod:`agent.faults.links`, :mod:`agent.faults.traffic` and
+:mod:`agent.faults.clocks`; nothing here breaks anything by itself.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from agent.faults import links
 from agent.faults.breaker_extras import Extras
 from agent.faults.breaker_phases import Exercise
 from agent.faults.breaker_recording import Recorder
+from agent.faults.clocks import Clock
 from agent.model import UsageError
 from agent.proxy.client import ProxyClient
 from agent.safety.context import current_run
@@ -51,6 +53,9 @@ def exercise(
     within_s: float = 840.0,
     seed: int | None = None,
     whitebox: str | Sequence[str] = (),
+    clock_set: str | Sequence[str] = (),
+    clock_read: str | Sequence[str] = (),
+    clock_url: str = "",
     proxy: str | None = None,
 ) -> dict[str, Json]:
     """Fail *link* in each of *kinds* until the breaker in front of it has shown what it does.
@@ -67,7 +72,7 @@ def exercise(
         link: The link between the service and its dependency; of several (a list, or a text with commas)
             each leads to a shard, or from a replica.
         kinds: Some of error, hang, slow, refuse, reset, not-found, and of the extra phases late-success,
-            interleaved, cancel, burst, low-rate, pause; ``more`` stands for those extra phases that can
+            interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those extra phases that can
             tell something that is not known by then.  A list, or a text with commas.
         keys: The traffic's keys, to tell apart what each of them saw; a list, or a text with commas.
         key_links: Which link the calls for a key go over (``alpha=shard-0,beta=shard-1``); what is not
@@ -82,6 +87,10 @@ def exercise(
         seed: Repeats the phases at which faults begin and end.
         whitebox: Where to read what the breaker says of itself, ``KIND:URL#options`` (docs/whitebox.md); a
             list, or a text with blanks.  A source that cannot be read ends nothing.
+        clock_set: The command that sets the service's wall clock, see :func:`agent.faults.clocks.step`: a list
+            of arguments, or a text that is split as a shell would; without it no clock is set.
+        clock_read: The command that prints that clock; default: the Date of answers at *clock_url*.
+        clock_url: The entry, where a clock is set and there is no *clock_read*.
         proxy: The proxy's API; default: the setting, else the proxy of this home.
 
     Returns:
@@ -99,7 +108,8 @@ def exercise(
         planned.
 
     Dead man:
-        Each fault's own: the reaper, and the lease that the proxy, or the traffic, itself holds.
+        Each fault's own: the reaper, and the lease that the proxy, or the traffic, itself holds; the clock's
+        is a timer process.
     """
     wanted, links_ = _listed(kinds), _listed(link)
     if unknown := [kind for kind in wanted if kind not in phases.NAMES]:
@@ -125,7 +135,7 @@ def exercise(
     played = Exercise(recorder, pace, random.Random(seed), proxy=proxy, within_s=within_s)
     with sources:
         played.play([kind for kind in wanted if kind in phases.KINDS])
-        Extras(played).play(wanted)
+        Extras(played, _clock(clock_set, clock_read, clock_url)).play(wanted)
     return _answer(recorder, expectations, sources)
 
 
@@ -144,6 +154,11 @@ def pairs(told: str | Mapping[str, str]) -> dict[str, str]:
             raise UsageError(f"key_links: write key=link with commas in between, not {part!r}")
         found[key.strip()] = name.strip()
     return found
+
+
+def _clock(command: str | Sequence[str], reading: str | Sequence[str], url: str) -> Clock | None:
+    words = [shlex.split(each) if isinstance(each, str) else list(each) for each in (command, reading)]
+    return Clock(command=words[0], reading=words[1], url=url) if words[0] else None
 
 
 def _listed(what: str | Sequence[str]) -> tuple[str, ...]:

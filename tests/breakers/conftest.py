@@ -38,9 +38,12 @@ def _starter() -> Any:
 starter = _starter()
 
 
-def needed(name: str) -> None:
+SET_CLOCK = """sh -c 'echo "$1" > "$0"'"""
+
+
+def needed(name: str, *, own_clock: bool = False) -> None:
     """Skip the test where the target *name* cannot run; with ``CI=true`` that is a failure."""
-    if reason := starter.skip_reason(name):
+    if reason := starter.skip_reason(name, own_clock=own_clock):
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI has to have everything: {reason}", pytrace=False)
         pytest.skip(f"{reason}; `make test-breakers` installs what can be installed")
@@ -96,9 +99,10 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         rate_rps: float = 60,
         seed: int = 1,
         ends: Collection[int] = (0, 1),
+        own_clock: bool = False,
         **options: Any,
     ) -> Exercised:
-        needed(name)
+        needed(name, own_clock=own_clock)
         dependency = starter.start("dependency", folder=stage.folder / "dependency")
         started.append(dependency)
         link = f"dependency=127.0.0.1:0->{dependency.address}"
@@ -106,7 +110,8 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
         listen = ProxyClient(api=state["api"], token=state["token"]).links()[0]["listen"]
         settings = {"timeout_s": 0.3, "threshold": 5, "open_s": 1.0} | options
-        target = starter.start(name, listen, folder=stage.folder / "target", **settings)
+        folder = stage.folder / "target"
+        target = starter.start(name, listen, folder=folder, own_clock=own_clock, **settings)
         started.append(target)
         variables = {
             "entry": f"{target.url}/call?key=a",
@@ -118,6 +123,8 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
             "recover_max_s": 12.0,
             "seed": seed,
         }
+        if target.clock:
+            variables["clock_set"] = f"{SET_CLOCK} {target.clock} {{offset_s}}"
         arguments = [each for key, value in variables.items() for each in ("--var", f"{key}={value}")]
         code, told, errors = stage.gameday("run", str(CONFORMANCE), "--json", *arguments, timeout_s=200.0)
         assert code in ends, errors

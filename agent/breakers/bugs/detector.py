@@ -31,8 +31,7 @@ type Look = Callable[["View", "Mapping[str, Property]"], Evidence | None]
 class Bug:
     """What is said about one *bug* of breakers.
 
-    ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.  ``whole`` ones look
-    at the extra phases too; all others at what came before them.
+    ``severity`` is what it does to the service (high, medium), ``advice`` one sentence.
     """
 
     bug: str
@@ -43,10 +42,15 @@ class Bug:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector(Bug):
-    """How a bug is recognised in one stream."""
+    """How a bug is recognised in one stream.
+
+    ``whole`` ones look at the extra phases too; all others at what came before them.  ``stateless`` ones
+    need no states of a breaker, so that they may speak where there are none, or where those are in doubt.
+    """
 
     look: Look
     whole: bool = False
+    stateless: bool = False
 
     def __call__(self, view: View, properties: Mapping[str, Property]) -> Evidence | None:
         """Return what was seen, or None: not there, or it cannot be told."""
@@ -54,9 +58,15 @@ class Detector(Bug):
 
 
 def detector(
-    bug: str, *, title: str, severity: str, advice: str, whole: bool = False
+    bug: str, *, title: str, severity: str, advice: str, whole: bool = False, stateless: bool = False
 ) -> Callable[[Look], Detector]:
     """Make a function the detector of *bug*."""
     return lambda look: Detector(
-        bug=bug, title=title, severity=severity, advice=advice, look=look, whole=whole
+        bug=bug,
+        title=title,
+        severity=severity,
+        advice=advice,
+        look=look,
+        whole=whole,
+        stateless=stateless,
     )

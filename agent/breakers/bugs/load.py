@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     title="Retries multiply the load",
     severity="medium",
     advice="Retry around the breaker, not inside it, with a budget.",
+    stateless=True,
 )
 def retries_multiply(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Sends several requests for each call that fails."""

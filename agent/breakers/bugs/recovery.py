@@ -36,6 +36,7 @@ QUIET_S = 1.0
     severity="high",
     advice="Let a trial that never ends expire, and try again after the open time whatever happened.",
     whole=True,
+    stateless=True,
 )
 def stuck(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Does not close again although the dependency is well."""
@@ -77,6 +78,7 @@ def kept_back_after(view: View, fault: FaultWindow) -> tuple[slice, float]:
     severity="high",
     advice="Do not start the open time anew with a rejected call.",
     whole=True,
+    stateless=True,
 )
 def closes_only_in_quiet(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Stays open as long as calls come, and closes after a pause.

@@ -30,6 +30,7 @@ SOME_CALLS = 10
     title="No timeout inside the service",
     severity="high",
     advice="Give the call a timeout below the caller's patience, and count it.",
+    stateless=True,
 )
 def no_timeout(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """A hanging dependency holds its callers for as long as it hangs."""
@@ -54,6 +55,7 @@ def no_timeout(view: View, _: Mapping[str, Property]) -> Evidence | None:
     title="Calls are guarded by a lock",
     severity="high",
     advice="Use a breaker that holds no lock while the call runs.",
+    stateless=True,
 )
 def serialises_calls(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Guards calls with a lock, so that each waits for the one before."""

@@ -25,6 +25,7 @@ READY_S = 30.0
 END_S = 3.0
 INSTALL_S = 180.0
 HOST = "127.0.0.1"
+LIBRARIES = (Path("/usr/lib"), Path("/usr/local/lib"))
 
 OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "dependency": ("dependency.py", {}),
@@ -77,6 +78,8 @@ class Target:
     address: str
     log: Path
     process: subprocess.Popen[bytes]
+    clock: Path | None = None
+    """What its wall clock follows: a number of seconds with its sign, written into this file."""
 
     @property
     def url(self) -> str:
@@ -109,13 +112,16 @@ class Target:
         self.end()
 
 
-def start(name: str, dependency: str = "", *, folder: Path, **options: object) -> Target:
+def start(
+    name: str, dependency: str = "", *, folder: Path, own_clock: bool = False, **options: object
+) -> Target:
     """Start the target *name* and return it when it accepts connections.
 
     Args:
         name: One of `OPTIONS`.
         dependency: ``host:port`` of what it calls; the dependency itself has none.
         folder: Where its log and its own files go; made if need be.
+        own_clock: Give it a wall clock of its own, by libfaketime, which reads its `clock` file at each look.
         options: Options of its command line with underscores; True is a flag, a list says one again.
 
     Raises:
@@ -132,11 +138,13 @@ def start(name: str, dependency: str = "", *, folder: Path, **options: object) -
     if name == "dependency":
         del ends["log"]
     command = [*_runner(name), *_arguments({**ends, **preset, **options})]
+    clock = log.with_suffix(".clock") if own_clock else None
+    environ = _environ(name) | (_with_clock(clock) if clock else {})
     with log.with_suffix(".err").open("wb") as errors:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=errors, cwd=folder, env=_environ(name)
+            command, stdin=subprocess.PIPE, stderr=errors, cwd=folder, env=environ
         )
-    target = Target(name=name, address=listen, log=log, process=process)
+    target = Target(name=name, address=listen, log=log, process=process, clock=clock)
     try:
         _wait_until_it_accepts(target)
     except BaseException:
@@ -145,8 +153,8 @@ def start(name: str, dependency: str = "", *, folder: Path, **options: object) -
     return target
 
 
-def skip_reason(name: str) -> str | None:
-    """Return why the target *name* cannot run on this machine, or None when it can.
+def skip_reason(name: str, *, own_clock: bool = False) -> str | None:
+    """Return why the target *name* cannot run on this machine, or not with a clock of its own; None when it can.
 
     What a target needs from a package registry is installed here, once per machine.
     """
@@ -155,6 +163,8 @@ def skip_reason(name: str) -> str | None:
     if missing := [tool for tool in TOOLS.get(name, ()) if not find(tool)]:
         return f"{name} needs {' and '.join(missing)}, not found here"
     try:
+        if own_clock:
+            clock_library()
         if name in INSTALLS:
             installed(name)
     except CannotStart as error:
@@ -226,6 +236,30 @@ def _runner(name: str) -> list[str]:
 def _environ(name: str) -> dict[str, str]:
     modules = {"NODE_PATH": str(installed("opossum") / "node_modules")} if name == "opossum" else {}
     return {**os.environ, **modules}
+
+
+def clock_library() -> Path:
+    """Return libfaketime's library.
+
+    Raises:
+        CannotStart: It is not here.
+    """
+    for folder in LIBRARIES:
+        for found in sorted(folder.glob("**/faketime/libfaketimeMT.so.1")):
+            return found
+    raise CannotStart("a clock of its own needs libfaketime (the Debian package faketime), not found here")
+
+
+def _with_clock(file: Path) -> dict[str, str]:
+    """Return the environment of a process whose wall clock follows *file*; its monotonic one stays right."""
+    file.write_text("+0")
+    return {
+        "LD_PRELOAD": str(clock_library()),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_RESET": "1",
+    }
 
 
 def _arguments(options: dict[str, object]) -> list[str]:
