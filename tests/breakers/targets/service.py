@@ -1,7 +1,7 @@
 """A service in Python: ``GET /call?key=K`` asks the dependency through a breaker.
 
-``python service.py --listen HOST:PORT --dependency HOST:PORT --log FILE``.  The breaker is the library
-``circuitbreaker`` as it comes, our own, which is right or has one bug of the catalogue, or none at all.
+``python service.py --listen HOST:PORT --dependency HOST:PORT --log FILE``.  The breaker is a library
+as it comes, our own, which is right or has one bug of the catalogue, or none at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from breaker import Rules
 from bugs import CATALOGUE, NO_BUG, Bug, Choose, Make, one, per_key, replicas
 from child import Truth, end_with_starter, parser
 from layers import Ask, Failed, Full, Guard, Layers, Question, Rejected, Reply, TimedOut
+from libraries import LIBRARIES
 from library import LibraryBreaker
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
@@ -111,6 +112,8 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
     def make(name: str) -> Guard:
         if options.breaker == "circuitbreaker":
             return LibraryBreaker(name, rules, truth)
+        if options.breaker in LIBRARIES:
+            return LIBRARIES[options.breaker](name, rules, truth)
         return bug.breaker(name, rules, truth, bug.clock)
 
     def asking(dependency: str, choose: Choose) -> Ask:
@@ -178,7 +181,7 @@ def main() -> None:
     """Read the options and serve until SIGTERM."""
     command = parser("service")
     command.add_argument("--log", required=True, type=Path, help="where the state changes are written")
-    command.add_argument("--breaker", choices=["own", "circuitbreaker", "none"], default="own")
+    command.add_argument("--breaker", choices=["own", "circuitbreaker", *LIBRARIES, "none"], default="own")
     command.add_argument("--bug", choices=sorted(CATALOGUE), metavar="NAME", help="only with --breaker own")
     command.add_argument("--timeout-s", type=float, default=0.4)
     command.add_argument("--threshold", type=int, default=5)

