@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from agent.breakers.view import View
 
 
-
 DOUBTFUL_MAX = 0.25
 """Where more of the matches than this could be otherwise, who was let through is not known."""
 
@@ -40,8 +39,9 @@ class Finding:
 
 
 def find(view: View, properties: Mapping[str, Property]) -> tuple[Finding, ...]:
-    """Return every bug that the recording shows; where there are no three states, or they are in doubt, those
-    that need none.
+    """Return every bug that the recording shows.
+
+    Where a machine has not three states, or it is in doubt who was let through, those that need none.
     """
     has_states = view.machine.three_state and view.mapping.doubtful_share <= DOUBTFUL_MAX
     looking = [each for each in DETECTORS.values() if has_states or each.stateless]

@@ -41,7 +41,7 @@ PURPOSES = {
     "burst": "slow answers and far more calls: whether what is turned away for lack of room opens it",
     "low-rate": "errors at few calls a second: whether it needs a rate to open at all",
     "pause": "no calls for a while: whether an open breaker closes only when it is left alone",
-    "clock-step": "the service's clock is set ahead, and back, while it is open: whether the open time follows",
+    "clock-step": "the service's clock is set ahead, and back, while it is open: whether its times follow it",
 }
 """What each phase is for, in one sentence."""
 
@@ -66,7 +66,7 @@ def worth(extra: str, view: View) -> tuple[bool, str]:
         "cancel": _slow_alone,
         "burst": _slow_alone,
         "low-rate": _low_rate,
-        "clock-step": lambda _: (True, "whether its open time follows a clock that can be set is not known"),
+        "clock-step": _clock_step,
     }[extra](view)
 
 
@@ -97,6 +97,10 @@ def _low_rate(view: View) -> tuple[bool, str]:
     if count.more.get("constant") and (count.high or 0) <= FEW_FAILURES:
         return False, f"{count.high:.0f} failures in a row open it at any rate"
     return True, "it opens on a share or on many failures, and may need a rate for that"
+
+
+def _clock_step(_: View) -> tuple[bool, str]:
+    return True, "whether its open time follows a clock that can be set is not known"
 
 
 def _opened_under(view: View, kind: str) -> bool:

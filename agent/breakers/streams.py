@@ -110,8 +110,9 @@ class Phase:
     """One part of an exercise, and how the client behaved in it where that was not as planned.
 
     ``rate_rps`` is what it called with, 0 for a pause, and ``timeout_s`` how long it waited for an answer;
-    None is as planned.  ``clock_s`` is how far ahead the service's wall clock was.  A phase may have several parts of the same kind, one for each rate.  In an ``extra``
-    one, counts and times do not mean what they mean else: two faults at once, other rates, other patience.
+    None is as planned.  ``clock_s`` is how far ahead the service's wall clock was set.  A phase may have
+    several parts of the same kind, one for each rate.  In an ``extra`` one, counts and times do not mean what
+    they mean else: two faults at once, other rates, other patience.
     """
 
     kind: str

@@ -56,8 +56,8 @@ def breaker_test(
     clock_set: Annotated[
         str,
         typer.Option(
-            help="Command that sets the service's own wall clock {offset_s} seconds ahead of true time (+30, -30; "
-            "+0 sets it right), for the phase clock-step. No shell."
+            help="Command that sets the service's own wall clock {offset_s} seconds ahead of true time "
+            "(+30, -30; +0 sets it right), for the phase clock-step. No shell."
         ),
     ] = "",
     clock_read: Annotated[

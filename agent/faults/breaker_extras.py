@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from agent.breakers import phases, protocol
 from agent.breakers.states import State
 from agent.faults import clocks, heal
-from agent.faults.traffic import surge
 from agent.faults.clocks import ClockError
+from agent.faults.traffic import surge
 from agent.model import DidNotLand, UsageError
 from agent.traffic import commands
 from agent.traffic.commands import TrafficUnreachable
@@ -27,11 +27,17 @@ SELDOM = 0.25
 """So many requests fail, among answers that are the caller's own fault: rows of failures are rare."""
 ENOUGH = 60
 """So many failed, or given up, calls that do not open it will not."""
-ROUNDS = 3
+ROUNDS = 4
+UNDER_WAY = 0.3
+"""So much of a slow answer's time is let pass before every request fails: by then some are on their way, and
+none has come back that would set a count of failures back."""
 INTERLEAVED_MAX_S, CANCEL_MAX_S = 10.0, 6.0
 GIVES_UP = 0.5
 """An impatient caller waits for this share of a slow answer."""
-BURST_FACTOR, BURST_S, BURSTS = 3.0, 2.0, 2
+BURST_FACTOR, BURST_S = 3.0, 2.0
+BURSTS = (1.0, 0.5, 0.5)
+"""In each burst answers take this share of what a slow one takes: where the load itself makes them slower, a
+full bulkhead could not be told from timeouts."""
 SLOWEST_RPS, LOW_RATE_SHARE, LOW_RATE_S = 2.0, 1 / 16, 20.0
 PAUSES_S = (2.0, 5.0, 15.0)
 CLOCK_STEPS = (1, -1, 1)
@@ -110,12 +116,18 @@ class Extras:
     # what is played
 
     def _late_success(self) -> None:
-        """Most requests fail at once, the others succeed late; again and again, for only the first count."""
-        for _ in range(ROUNDS):
+        """Requests fail at once while others, from before or among them, succeed late; again and again.
+
+        By turns all fail once some are on their way, which opens one that counts failures in a row; and most
+        do all the time, which opens one that counts shares.
+        """
+        for n in range(ROUNDS):
             self._recorder.begin("late-success")
             began = time.monotonic()
             self._exercise.inject("slow", direction="upstream")
-            self._exercise.inject("error", toxicity=MOSTLY)
+            if n % 2 == 0:
+                time.sleep(max(0.0, began + UNDER_WAY * self._exercise.slow_ms / 1000 - time.monotonic()))
+            self._exercise.inject("error", toxicity=MOSTLY if n % 2 else 1.0)
             self._exercise.fault("late-success", began)
             self._until_opened(began, self._pace.patience_s)
             time.sleep(self._exercise.slow_ms / 1000)  # until whoever was let in before has come back
@@ -141,14 +153,17 @@ class Extras:
         self._until_opened(began, CANCEL_MAX_S, failures=ENOUGH)
 
     def _burst(self) -> None:
-        """Answers are slow, and there are far more calls for a while; twice."""
+        """Answers are slow, and there are far more calls for a while; again and again."""
         status = commands.status(self._folder)
         rate = min(BURST_FACTOR * float(status["plan_rate_rps"]), float(status["rate_max_rps"]))
         if rate <= float(status["plan_rate_rps"]):
             raise UsageError("no more calls are allowed than usual: --rate-max, or rate_max_rps")
-        for _ in range(BURSTS):
+        usual_ms = self._exercise.slow_ms
+        for share in BURSTS:
             began = time.monotonic()
+            self._exercise.slow_ms = share * usual_ms
             self._exercise.inject("slow", direction="upstream")
+            self._exercise.slow_ms = usual_ms
             self._exercise.fault("burst", began)
             surge(rate_rps=rate, max_duration_s=BURST_S + 10.0)
             self._recorder.begin("burst", rate_rps=rate)

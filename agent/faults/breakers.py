@@ -72,8 +72,8 @@ def exercise(
         link: The link between the service and its dependency; of several (a list, or a text with commas)
             each leads to a shard, or from a replica.
         kinds: Some of error, hang, slow, refuse, reset, not-found, and of the extra phases late-success,
-            interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those extra phases that can
-            tell something that is not known by then.  A list, or a text with commas.
+            interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those extra phases
+            that can tell something that is not known by then.  A list, or a text with commas.
         keys: The traffic's keys, to tell apart what each of them saw; a list, or a text with commas.
         key_links: Which link the calls for a key go over (``alpha=shard-0,beta=shard-1``); what is not
             said is learnt from the baseline.
@@ -87,8 +87,8 @@ def exercise(
         seed: Repeats the phases at which faults begin and end.
         whitebox: Where to read what the breaker says of itself, ``KIND:URL#options`` (docs/whitebox.md); a
             list, or a text with blanks.  A source that cannot be read ends nothing.
-        clock_set: The command that sets the service's wall clock, see :func:`agent.faults.clocks.step`: a list
-            of arguments, or a text that is split as a shell would; without it no clock is set.
+        clock_set: The command that sets the service's wall clock, see :func:`agent.faults.clocks.step`: a
+            list of arguments, or a text that is split as a shell would; without it no clock is set.
         clock_read: The command that prints that clock; default: the Date of answers at *clock_url*.
         clock_url: The entry, where a clock is set and there is no *clock_read*.
         proxy: The proxy's API; default: the setting, else the proxy of this home.

@@ -123,11 +123,11 @@ def step(
 
 def _check(by_s: float, command: Sequence[str], reading: Sequence[str], url: str) -> None:
     if abs(by_s) < STEP_MIN_S:
-        raise UsageError(f"a clock is set by {STEP_MIN_S:g} s at least, not {by_s:g}: less could not be seen")
+        raise UsageError(f"a clock is set by {STEP_MIN_S:g} s at least, or nobody could see it; not {by_s:g}")
     if isinstance(command, str) or not any(OFFSET in word for word in command):
-        raise UsageError(f"the command that sets the clock is a list of arguments with {OFFSET} in one of them")
+        raise UsageError(f"the command that sets the clock is a list of arguments, with {OFFSET} in one")
     if not reading and not url:
-        raise UsageError("give a command that reads the clock, or the URL of a service whose answers have a Date")
+        raise UsageError("give a command that reads the clock, or a URL where answers have its Date")
 
 
 # undo and checks: what the ledger names
@@ -156,7 +156,8 @@ def is_set(*, reading: list[str], url: str, before_s: float, by_s: float, own_ah
         if abs(moved - by_s) <= GRAIN_S:
             return Fact(holds=True, measured=measured)
         if time.monotonic() > deadline:
-            return Fact(holds=False, says=f"the clock moved by {moved:.1f} s, not {by_s:g}", measured=measured)
+            says = f"the clock moved by {moved:.1f} s, not {by_s:g}"
+            return Fact(holds=False, says=says, measured=measured)
         time.sleep(POLL_S)
 
 

@@ -61,7 +61,7 @@ def test_when_everything_is_killed_the_timer_sets_the_clock_right(
     """The reaper too: only the timer of the step is left."""
     play(clocked.command, max_duration_s=4.0)
     until(lambda: is_in(stage))
-    timer = next(each.pid for each in stage.processes() if any("set_right" in word for word in each.cmdline()))
+    timer = next(each.pid for each in stage.processes() if any("set_right" in one for one in each.cmdline()))
     stage.kill_all(but=(timer,))
     assert clocked.offset == "+30"
     until(lambda: clocked.offset == "+0")

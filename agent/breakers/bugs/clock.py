@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.breakers.view import View
 
 EARLY, LATE = 0.75, 1.4
-"""An open time of less than the one share of the shortest, or more than the other of the longest, was moved."""
+"""An open time below the one share of the shortest, or above the other of the longest, was moved."""
 SOON_S = 1.0
 """Once its clock is right again, what it kept back for that is let in so soon."""
 TIMES = 2
@@ -26,11 +26,11 @@ TIMES = 2
     "follows-wall-clock",
     title="Its open time follows the wall clock",
     severity="medium",
-    advice="Measure the open time with a monotonic clock: a wall clock is set, by NTP or by hand, either way.",
+    advice="Measure the open time with a monotonic clock: a wall clock is set now and then, either way.",
     whole=True,
 )
 def follows_wall_clock(view: View, _: Mapping[str, Property]) -> Evidence | None:
-    """Tries at once when the service's clock is set ahead, or not before it is set right when it is behind."""
+    """Tries at once when the service's clock is set ahead, and not while it is behind."""
     usual = trials.proper_waits(view.plain)
     steps = [phase for phase in view.phases_of("clock-step") if phase.clock_s]
     if not usual or len(steps) < TIMES:

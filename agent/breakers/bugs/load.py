@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers import trials
-from agent.breakers.bugs.detector import detector
+from agent.breakers.bugs.detector import LIKELY, SURE, detector
 from agent.breakers.bugs.rows import shown
+from agent.breakers.decisions import within
+from agent.breakers.machines import Kind
 from agent.breakers.states import State
+from agent.breakers.view import GUARD_S
 
 WATCHED_S = 1.0
 ROOM_MIN = 3
@@ -46,19 +49,49 @@ def retries_multiply(view: View, properties: Mapping[str, Property]) -> Evidence
 
 
 @detector(
+    "per-replica",
+    title="Each replica has to find out for itself",
+    severity="medium",
+    advice="Lower the threshold by the number of replicas, or share what they learn; or tolerate this.",
+    stateless=True,
+)
+def per_replica(view: View, _: Mapping[str, Property]) -> Evidence | None:
+    """Fails as often as all replicas together need to open, and tries as often as there are replicas."""
+    machine = view.machine
+    if machine.kind is not Kind.REPLICAS or machine.confidence == "low":
+        return None
+    failed = view.asked.forwarded & ~view.asked.good
+    counts = [
+        int((failed & within(view.asked.at, [fault])).sum())
+        for fault in view.faults
+        if (~view.asked.forwarded & within(view.asked.at, [fault])).any()
+    ]
+    if not counts:
+        return None
+    at_least = machine.figures["by"] == "share"
+    many = f"{machine.figures['low']} or more" if at_least else f"{machine.figures['replicas']}"
+    return shown(
+        view,
+        failed & view.in_fault,
+        f"{many} machines behind one entry open one by one: {max(counts)} calls failed under one fault",
+        SURE if machine.confidence == "high" else LIKELY,
+    )
+
+
+@detector(
     "full-bulkhead-opens-it",
     title="Too many calls at once open it",
     severity="high",
     advice="Let what is turned away for lack of room count as no failure of the dependency.",
     whole=True,
 )
-def full_bulkhead_opens_it(view: View, _: Mapping[str, Property]) -> Evidence | None:
+def full_bulkhead_opens_it(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Opens on a dependency that is well, because a limit of calls in flight turned some away.
 
-    Seen where it opens with as many in flight as there ever are, each of which comes out well, and then
+    Seen where it opens with as many in flight as there ever are, too few of which fail to open it, and then
     keeps everybody back long after the last of them has ended.
     """
-    asked = view.asked
+    asked, enough = view.asked, _failures_that_open_it(properties)
     began, done = np.sort(asked.at[asked.forwarded]), np.sort(asked.done[asked.forwarded])
     most = int(_in_flight(began, began, done).max(initial=0))
     usual = max((wait.low for wait in trials.proper_waits(view.plain)), default=0.0)
@@ -68,8 +101,10 @@ def full_bulkhead_opens_it(view: View, _: Mapping[str, Property]) -> Evidence | 
         near = asked.forwarded & (asked.done > opened.after - WATCHED_S) & (asked.at <= opened.before)
         full = _in_flight(np.array([opened.after, opened.before]), began, done).max()
         ended = float(asked.done[near].max(initial=opened.before))
-        if not near.any() or not asked.good[near].all() or full < most - 1:
+        if not near.any() or full < most - 1:
             continue
+        if not asked.good[near].all() and _failed_since_closed(view, wait) >= enough:
+            continue  # failures explain it
         if wait.low >= 0.7 * usual > 0 and wait.tried.after > ended:
             found.append(wait)
     if most < ROOM_MIN or len(found) < 2:
@@ -80,11 +115,25 @@ def full_bulkhead_opens_it(view: View, _: Mapping[str, Property]) -> Evidence | 
         shown(
             view,
             rows & ~asked.forwarded,
-            f"{len(found)} times it opened with {most} calls in flight, the most there ever are, and each of "
-            f"them came out well; then it kept everybody back for {first.high:.1f} s",
+            f"{len(found)} times it opened with {most} calls in flight, the most there ever are, and none of "
+            f"them failed, or too few to open it; then it kept everybody back for {first.high:.1f} s",
         ),
         span=(first.opened.after - 0.2, first.tried.before),
     )
+
+
+def _failures_that_open_it(properties: Mapping[str, Property]) -> float:
+    """Return how many failed calls in a row open it, 0 where it opens on no fixed count."""
+    count = properties["failures_to_open"]
+    return count.low if count.more.get("constant") and count.low is not None else 0.0
+
+
+def _failed_since_closed(view: View, wait: trials.Wait) -> int:
+    """Return how many calls had failed when it opened, since it had closed, in a row or not."""
+    closed = [step.after for step in view.course.transitions if step.to is State.CLOSED]
+    since = max((at for at in closed if at < wait.opened.after), default=-np.inf)
+    done = view.failed_done
+    return int(((done > since) & (done <= wait.opened.before + GUARD_S)).sum())
 
 
 def _in_flight(at: Floats, began: Floats, done: Floats) -> Ints:

@@ -70,12 +70,13 @@ def _chain(timeout_s: float) -> dict[str, Any]:
 
 
 def _cluster(options: argparse.Namespace) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _socket(options.dependency)}}
+    hosts = [options.dependency, *options.spare]
+    endpoints = [{"endpoint": {"address": _socket(each)}} for each in hosts]
     return {
         "name": CLUSTER,
         "type": "STATIC",
         "connect_timeout": f"{options.timeout_s}s",
-        "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": endpoints}]},
         "common_lb_config": {
             "healthy_panic_threshold": {"value": options.panic_percent},
             "update_merge_window": f"{options.merge_window_s}s",
@@ -121,6 +122,9 @@ def main() -> None:
     command.add_argument("--interval-s", type=float, default=0.5, help="between two sweeps")
     command.add_argument("--merge-window-s", type=float, default=0.0, help="update_merge_window, see above")
     command.add_argument("--max-ejection-percent", type=int, default=100)
+    command.add_argument(
+        "--spare", type=Address.parse, action="append", default=[], help="another host beside the dependency"
+    )
     command.add_argument("--panic-percent", type=int, default=0, help="healthy_panic_threshold")
     options = command.parse_args()
     folder = options.log.with_suffix("")

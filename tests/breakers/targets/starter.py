@@ -45,7 +45,11 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "haproxy": ("haproxy.py", {}),
 }
 """Name of a target -> its program, and the options that make it that target."""
-LIBRARIES = {"pybreaker": "pybreaker==1.4.1", "aiobreaker": "aiobreaker==1.2.0", "purgatory": "purgatory==3.0.1"}
+LIBRARIES = {
+    "pybreaker": "pybreaker==1.4.1",
+    "aiobreaker": "aiobreaker==1.2.0",
+    "purgatory": "purgatory==3.0.1",
+}
 TOOLS = {
     "opossum": ("node", "npm"),
     "nginx": ("nginx",),
@@ -155,9 +159,7 @@ def start(
     clock = log.with_suffix(".clock") if own_clock else None
     environ = _environ(name) | (_with_clock(clock) if clock else {})
     with log.with_suffix(".err").open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=errors, cwd=folder, env=environ
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, cwd=folder, env=environ)
     target = Target(name=name, address=listen, log=log, process=process, clock=clock)
     try:
         _wait_until_it_accepts(target)
@@ -168,7 +170,7 @@ def start(
 
 
 def skip_reason(name: str, *, own_clock: bool = False) -> str | None:
-    """Return why the target *name* cannot run on this machine, or not with a clock of its own; None when it can.
+    """Return why the target *name*, perhaps with its own clock, cannot run on this machine; None when it can.
 
     What a target needs from a package registry is installed here, once per machine.
     """

@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
     'open-s': { type: 'string', default: '1.5' },
     'window-s': { type: 'string', default: '2' },
     'per-key': { type: 'boolean', default: false },
+    capacity: { type: 'string' },
     fallback: { type: 'string', default: 'none' }
   }
 })
@@ -67,6 +68,7 @@ function recorded (name) {
     errorThresholdPercentage: Number(options['threshold-percent']),
     resetTimeout: Number(options['open-s']) * 1000,
     volumeThreshold: Number(options.threshold),
+    ...(options.capacity && { capacity: Number(options.capacity) }),
     rollingCountTimeout: Number(options['window-s']) * 1000
   })
   let was = 'closed'
@@ -97,6 +99,7 @@ function say (response, status, body, headers = {}) {
 
 function sayWithout (response, key, error) {
   if (error.code === 'ETIMEDOUT') say(response, 504, { error: error.message })
+  else if (error.code === 'ESEMLOCKED') say(response, 503, { error: error.message })
   else if (error.code !== 'EOPENBREAKER') say(response, 502, { error: error.message })
   else if (options.fallback === 'none') say(response, 503, { error: 'the breaker is open' })
   else say(response, 200, { key, value: null }, options.fallback === 'marked' ? { 'x-degraded': '1' } : {})
