@@ -47,7 +47,7 @@ test-root: $(STAMP) ## What needs root and Debian packages (installs them)
 	@$(PYTEST) -m "root or chromium" $(ARGS) || $(PYTEST) $(AGAIN) -m "root or chromium" $(ARGS)
 
 test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute (installs them)
-	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm
+	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm faketime
 	@$(PYTEST) -n 2 --dist worksteal -m targets $(ARGS) || $(PYTEST) $(AGAIN) -m targets $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m targets $(ARGS)
 

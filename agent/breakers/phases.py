@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers import protocol, timing
+from agent.breakers import protocol, timing, trials
 from agent.breakers.decisions import within
 from agent.breakers.states import State
 
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 KINDS = ("error", "hang", "slow", "refuse", "reset", "not-found")
 """The kinds of fault, in the order in which they are played: what hangs tells the service's patience,
 which the slow ones need to know."""
-EXTRAS = ("late-success", "interleaved", "cancel", "burst", "low-rate", "clock-step", "pause")
+EXTRAS = (
+    "late-success",
+    "late-failure",
+    "interleaved",
+    "cancel",
+    "burst",
+    "low-rate",
+    "clock-step",
+    "pause",
+)
 """The extra phases, in the order in which they are played."""
 MORE = "more"
 """Stands for those of the extra phases that can tell something."""
@@ -36,6 +45,7 @@ PURPOSES = {
     "reset": "connections break in the middle of a request: whether that counts",
     "not-found": "every request is answered with a 404: whether the caller's own mistakes open it",
     "late-success": "most requests fail at once and some succeed late: whether a late success closes it",
+    "late-failure": "the dependency recovers while trials hang: whether their failures open it once more",
     "interleaved": "one 500 among several 404s: whether the caller's own mistakes keep it from opening",
     "cancel": "callers give up before slow answers come: whether that counts against the dependency",
     "burst": "slow answers and far more calls: whether what is turned away for lack of room opens it",
@@ -62,6 +72,7 @@ def worth(extra: str, view: View) -> tuple[bool, str]:
         return False, "errors do not open it"
     return {
         "late-success": _late_success,
+        "late-failure": _late_failure,
         "interleaved": _interleaved,
         "cancel": _slow_alone,
         "burst": _slow_alone,
@@ -74,6 +85,20 @@ def _late_success(view: View) -> tuple[bool, str]:
     if protocol.patience_of_service_s(view) < PATIENCE_MIN_S:
         return False, "the service waits too briefly for an answer to be late"
     return True, "no success came in while it was open"
+
+
+def _late_failure(view: View) -> tuple[bool, str]:
+    if protocol.patience_of_service_s(view) < PATIENCE_MIN_S:
+        return False, "the service waits too briefly for a failure to be late"
+    if max((each.admitted for each in trials.held(view)), default=0) < trials.CROWD:
+        return (
+            False,
+            "it lets in few at a time when it tries: none is left to fail late",
+        )
+    return (
+        True,
+        "it lets many in when it tries, and some may fail after it has closed",
+    )
 
 
 def _interleaved(view: View) -> tuple[bool, str]:

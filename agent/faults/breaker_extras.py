@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from agent.breakers import phases, protocol
+from agent.breakers import phases, protocol, trials
 from agent.breakers.states import State
 from agent.faults import clocks, heal
 from agent.faults.clocks import ClockError
@@ -27,6 +27,8 @@ SELDOM = 0.25
 """So many requests fail, among answers that are the caller's own fault: rows of failures are rare."""
 ENOUGH = 60
 """So many failed, or given up, calls that do not open it will not."""
+RELAPSES, INTO_TRIALS = 2, 0.2
+"""How often a hang ends while trials are under way, and how far into their time it begins to end."""
 ROUNDS = 4
 UNDER_WAY = 0.3
 """So much of a slow answer's time is let pass before every request fails: by then some are on their way, and
@@ -78,6 +80,7 @@ class Extras:
     def _play(self, extra: str) -> None:
         play = {
             "late-success": self._late_success,
+            "late-failure": self._late_failure,
             "interleaved": self._interleaved,
             "cancel": self._cancel,
             "burst": self._burst,
@@ -133,6 +136,32 @@ class Extras:
             time.sleep(self._exercise.slow_ms / 1000)  # until whoever was let in before has come back
             self._again()
 
+    def _late_failure(self) -> None:
+        """The dependency hangs, and recovers while trials are under way: they fail after others succeeded."""
+        for _ in range(RELAPSES):
+            self._recorder.begin("late-failure")
+            began = time.monotonic()
+            self._exercise.inject("hang")
+            self._exercise.fault("late-failure", began)
+            self._until_opened(began, self._pace.patience_s)
+            self._while_tried(began)
+            heal()
+            self._exercise.fault_over()
+            time.sleep(2 * protocol.patience_of_service_s(self._exercise.look()))
+            self._again()
+
+    def _while_tried(self, since: float) -> None:
+        """Wait until trials should be under way; that is over too soon to be seen first."""
+        seen = self._exercise.look()
+        opened = [step.before for step in seen.course.transitions if step.to is State.OPEN]
+        if not opened or opened[-1] < since:
+            return
+        usual_s = protocol.open_time_s(seen)
+        hung = [each.high for each in trials.waits(seen) if _kind_at(seen, each.opened.before) == "hang"]
+        patience_s = protocol.patience_of_service_s(seen)
+        at = opened[-1] + (hung[-1] if hung else usual_s) + INTO_TRIALS * patience_s
+        time.sleep(max(0.0, at - time.monotonic()))
+
     def _interleaved(self) -> None:
         """A 404 for everybody but a few, who get a 500."""
         self._recorder.begin("interleaved")
@@ -173,7 +202,8 @@ class Extras:
     def _again(self) -> None:
         """Take out what is in, and wait until it has closed."""
         heal()
-        self._exercise.fault_over()
+        if self._recorder.faults[-1].ended > time.monotonic():
+            self._exercise.fault_over()
         self._recorder.end()
         open_s = protocol.open_time_s(self._exercise.look())
         self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.recover_limit_s(open_s))
@@ -248,6 +278,11 @@ class Extras:
         self._recorder.end()
         commands.change(self._folder)
         return self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.settle_s)
+
+
+def _kind_at(view: View, at: float) -> str:
+    fault = view.fault_at(at)
+    return fault.kind if fault else ""
 
 
 def _failed(view: View, since: float) -> int:

@@ -72,8 +72,8 @@ def exercise(
         link: The link between the service and its dependency; of several (a list, or a text with commas)
             each leads to a shard, or from a replica.
         kinds: Some of error, hang, slow, refuse, reset, not-found, and of the extra phases late-success,
-            interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those extra phases
-            that can tell something that is not known by then.  A list, or a text with commas.
+            late-failure, interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those
+            extra phases that can tell something not known by then.  A list, or a text with commas.
         keys: The traffic's keys, to tell apart what each of them saw; a list, or a text with commas.
         key_links: Which link the calls for a key go over (``alpha=shard-0,beta=shard-1``); what is not
             said is learnt from the baseline.

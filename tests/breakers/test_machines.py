@@ -56,6 +56,14 @@ def test_no_state_is_made_up_where_there_is_none(kind: str) -> None:
     assert "no breaker with three states" in plain_answer(found, properties)
 
 
+def test_replicas_are_told_to_find_out_each_for_itself() -> None:
+    """Wherever they are named with confidence, and nothing that has states is."""
+    told = [find(found, measure(found)) for found in (seen("replicas", seed) for seed in range(SEEDS))]
+    named = [{each.bug for each in findings} for findings in told]
+    assert {"per-replica"} in named
+    assert all(bugs <= {"per-replica"} for bugs in named), named
+
+
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_replicas_that_come_from_different_peers_are_counted(count: int) -> None:
     """Their number is exact where the link can tell them apart."""

@@ -122,6 +122,25 @@ def test_opossum_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     assert came.told["verdict"] == "HELD"
 
 
+def test_nothing_is_found_on_opossum_in_the_extra_phases(exercise: Callable[..., Any]) -> None:
+    """Late successes, callers that give up, bursts and few calls, none of which it takes amiss."""
+    came = exercise("opossum", kinds="error,hang,slow,late-success,cancel,burst,low-rate")
+    assert came.bugs == set(), came.answer["answer"]
+    assert came.answer["skipped"] == {}
+
+
+def test_a_full_semaphore_opens_opossum(exercise: Callable[..., Any]) -> None:
+    """Its `semaphoreLocked` counts as a failure of the dependency."""
+    came = exercise("opossum", kinds="error,hang,slow,burst", capacity=10, timeout_s=0.5)
+    assert came.bugs == {"full-bulkhead-opens-it"}, came.answer["answer"]
+
+
+def test_opossum_with_a_high_volume_threshold_never_opens_when_quiet(exercise: Callable[..., Any]) -> None:
+    """So many calls in its window it wants to see, or it does not open however many of them fail."""
+    came = exercise("opossum", kinds="error,low-rate", threshold=30)
+    assert came.bugs == {"needs-a-rate-to-open"}, came.answer["answer"]
+
+
 def test_nginx_is_seen_as_it_is(exercise: Callable[..., Any]) -> None:
     """Its rejections look like refused connections, so it is not seen while the dependency refuses."""
     came = exercise("nginx", kinds=EVERYTHING)
@@ -160,6 +179,21 @@ def test_envoy_ejects_nobody_from_a_small_cluster_by_default(exercise: Callable[
     came = exercise("envoy", kinds="error", max_ejection_percent=10)
     assert came.truth == []
     assert came.bugs == {"never-opens"}, came.answer["answer"]
+
+
+def test_envoy_keeps_one_bad_host_of_three_by_default(exercise: Callable[..., Any]) -> None:
+    """A tenth of three is none, too: a third of the calls goes on failing."""
+    came = exercise("envoy", kinds="error", spares=2, max_ejection_percent=10)
+    assert came.truth == []
+    assert came.bugs == {"never-opens"}, came.answer["answer"]
+
+
+def test_envoy_without_the_cap_ejects_one_bad_host_of_three(exercise: Callable[..., Any]) -> None:
+    """Others serve the calls meanwhile: an ejection, and nothing to complain of."""
+    came = exercise("envoy", kinds="error,hang", spares=2, ends=(0, 1, 3))
+    assert came.truth
+    assert came.bugs == set(), came.answer["answer"]
+    assert came.answer["machine"]["kind"] == "ejection"
 
 
 def test_haproxys_check_brings_back_a_server_whose_calls_fail(exercise: Callable[..., Any]) -> None:

@@ -126,16 +126,18 @@ def _lets_in_after(view: View, pause: Phase) -> bool:
     title="It opens again on failures from before",
     severity="medium",
     advice="Ignore the outcome of calls that were let in before the present state began.",
+    whole=True,
 )
 def relapses_on_late_failures(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Opens again after it has closed, on failures from before."""
     if results_counted_late(view, properties):
         return None  # that explains it
+    extras = {phase.kind for phase in view.phases if phase.extra} - {"late-failure"}
     for before, _after, opened in view.steps_of(State.CLOSED, State.OPEN):
-        if view.fault_at(opened.before) or not any(f.ended < opened.before for f in view.faults):
+        past = [fault for fault in view.faults if fault.ended < opened.before]
+        if view.fault_at(opened.before) or not past or past[-1].kind in extras:
             continue
-        asked = view.asked
-        over = max(fault.ended for fault in view.faults if fault.ended < opened.before)
+        asked, over = view.asked, past[-1].ended
         span = slice(before.first, before.end)
         admitted = asked.forwarded[span]
         failed = admitted & ~asked.good[span]

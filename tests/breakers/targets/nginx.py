@@ -36,6 +36,7 @@ UPSTREAM = "upstream"
 CONFIGURATION = """
 daemon off;
 master_process off;
+env FAKETIME_TIMESTAMP_FILE;
 pid {folder}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 8192; }}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import uvicorn
-from breaker import Rules
+from breaker import Breaker, Rules
 from bugs import CATALOGUE, NO_BUG, Bug, Choose, Make, one, per_key, replicas
 from child import Truth, end_with_starter, parser
 from layers import Ask, Failed, Full, Guard, Layers, Question, Rejected, Reply, TimedOut
@@ -182,7 +182,9 @@ def main() -> None:
     command = parser("service")
     command.add_argument("--log", required=True, type=Path, help="where the state changes are written")
     command.add_argument("--breaker", choices=["own", "circuitbreaker", *LIBRARIES, "none"], default="own")
-    command.add_argument("--bug", choices=sorted(CATALOGUE), metavar="NAME", help="only with --breaker own")
+    command.add_argument(
+        "--bug", choices=sorted(CATALOGUE), metavar="NAME", help="with a library, of its layers"
+    )
     command.add_argument("--timeout-s", type=float, default=0.4)
     command.add_argument("--threshold", type=int, default=5)
     command.add_argument("--open-s", type=float, default=1.5)
@@ -198,8 +200,8 @@ def main() -> None:
     command.add_argument("--retries", type=int, default=2)
     command.add_argument("--fallback", choices=["none", "marked", "unmarked"], default="none")
     options = command.parse_args()
-    if options.bug and options.breaker != "own":
-        command.error("--bug is written into our own breaker only")
+    if options.bug and options.breaker != "own" and CATALOGUE[options.bug].breaker is not Breaker:
+        command.error("this bug is written into our own breaker")
     end_with_starter()
     ask, clients = assemble(options)
     cancels = bool(options.bug) and CATALOGUE[options.bug].cancels_with_caller

@@ -1,0 +1,46 @@
+"""Libraries of the field as they come: the bugs that they are known for, and no others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.targets, pytest.mark.timeout(240)]
+
+
+def test_a_library_with_its_timeout_outside_counts_no_timeout(exercise: Callable[..., Any]) -> None:
+    """`circuitbreaker` sees a cancelled call, and takes it for a success."""
+    came = exercise("circuitbreaker", kinds="error,hang", bug="outer-timeout-not-counted")
+    assert came.bugs == {"timeouts-not-counted"}, came.answer["answer"]
+
+
+def test_a_late_success_closes_a_library_of_the_field(exercise: Callable[..., Any]) -> None:
+    """`circuitbreaker` closes from open when a call from before comes out well, as its log has it."""
+    came = exercise("circuitbreaker", kinds="error,late-success", timeout_s=0.5)
+    assert ("open", "closed") in {(step.was, step.to) for step in came.truth}
+    assert came.bugs == {"late-success-closes"}, came.answer["answer"]
+
+
+def test_pybreaker_guards_its_calls_with_a_lock(exercise: Callable[..., Any]) -> None:
+    """One call at a time, whoever waits."""
+    came = exercise("pybreaker", kinds="error,hang")
+    assert came.bugs == {"serialises-calls"}, came.answer["answer"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bugs"),
+    [
+        ("aiobreaker", {"half-open-stampede", "late-failure-rearms"}),
+        ("purgatory", {"half-open-stampede"}),
+    ],
+)
+def test_libraries_without_a_limit_while_half_open(
+    exercise: Callable[..., Any], name: str, bugs: set[str]
+) -> None:
+    """Everybody is let in when they try again; late failures prolong the open time of one of them."""
+    came = exercise(name, kinds="error,hang")
+    assert came.bugs == bugs, came.answer["answer"]
