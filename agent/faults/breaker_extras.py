@@ -141,7 +141,7 @@ class Extras:
         for _ in range(RELAPSES):
             self._recorder.begin("late-failure")
             began = time.monotonic()
-            self._exercise.inject("hang")
+            self._exercise.inject("hang", lost=True)
             self._exercise.fault("late-failure", began)
             self._until_opened(began, self._pace.patience_s)
             self._while_tried(began)

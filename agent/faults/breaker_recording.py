@@ -115,6 +115,7 @@ class Recorder:
         ours, others = (
             {path.partition("?")[0] for path in paths} for paths in self._paths(lambda number: number >= 0)
         )
+        others -= ours  # a call that began before the recording did is nobody's
         if len(ours) != 1 or not others or any(path.startswith(tuple(ours)) for path in others):
             return "*"
         return f"{_literally(*ours)}*"

@@ -69,6 +69,7 @@ def partition(
     *,
     link: str,
     direction: str = "both",
+    lost: bool = False,
     toxicity: float = 1.0,
     quantity: int | None = None,
     fraction: float | None = None,
@@ -78,15 +79,18 @@ def partition(
 ) -> dict[str, Json]:
     """Let nothing cross *link*: connections stay open and silent, as behind a cut cable.
 
-    Args, Returns and Raises as for :func:`delay`; *direction* cuts one side only.
+    Args, Returns and Raises as for :func:`delay`; *direction* cuts one side only.  Where what is held is
+    *lost*, the connections that it was held on stay silent afterwards, until one side ends them: so they do
+    where the far end was started anew and knows nothing of them.
 
     Undo:
-        Takes the toxic off the link, and what was held goes on, as TCP would; harmless if not there.
+        Takes the toxic off the link, and what was held goes on, as TCP would, unless it is to be lost;
+        harmless if not there.
 
     Dead man:
         The reaper, and the lease that the proxy itself holds.
     """
-    fields: dict[str, Json] = {"direction": direction}
+    fields: dict[str, Json] = {"direction": direction, "held": "lost" if lost else "kept"}
     return _inject("partition", link, fields, toxicity, quantity, fraction, seed, proxy, max_duration_s)
 
 

@@ -31,16 +31,29 @@ class Flow:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._sink_full = False
+        self._lost = False
 
     def set_toxics(self, toxics: list[Toxic]) -> None:
-        """Replace the toxics that hold this flow; what was held under the old ones is dated anew."""
+        """Replace the toxics that hold this flow; what was held under the old ones is dated anew, or lost."""
+        self._lost |= bool(self._held) and any(toxic.fields.get("held") == "lost" for toxic in self._toxics)
         self._toxics = toxics
-        if self._held:
+        if self._lost:
+            self._lose()
+        elif self._held:
             again, self._held, self._held_bytes = self._held, deque(), 0
             self._free_at = 0.0
             for arrived, _, data in again:
                 self._hold(data, arrived)
             self._release()
+
+    def _lose(self) -> None:
+        """Let nothing go on any more but the end of the stream: the far end has forgotten this connection."""
+        ended = any(data is None for _, _, data in self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        self._press()
+        if ended and not self.has_ended:
+            self._end()
 
     def attach(self, sink: asyncio.Transport) -> None:
         """Carry towards *sink* from now on, beginning with what came before it was there."""
@@ -49,6 +62,8 @@ class Flow:
 
     def write(self, data: bytes) -> None:
         """Carry *data*."""
+        if self._lost:
+            return
         if self.sink is not None and not self._toxics and not self._held:
             self.sink.write(data)
         else:

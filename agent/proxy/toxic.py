@@ -11,7 +11,7 @@ from agent.model import UsageError
 
 KINDS: dict[str, dict[str, float | str | None]] = {
     "delay": {"latency_ms": None, "jitter_ms": 0.0, "direction": "both"},
-    "partition": {"direction": "both"},
+    "partition": {"direction": "both", "held": "kept"},
     "refuse": {"connections": "reset"},
     "reset": {"on": "connect"},
     "throttle": {"bytes_per_s": None, "direction": "both"},
@@ -144,6 +144,8 @@ def _fields(kind: str, values: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(f"direction is one of {', '.join(sorted(DIRECTIONS))}, not {fields['direction']!r}")
     if fields.get("on", "connect") not in ("connect", "request"):
         raise UsageError(f"on is connect or request, not {fields['on']!r}")
+    if fields.get("held", "kept") not in ("kept", "lost"):
+        raise UsageError(f"what is held is kept or lost, not {fields['held']!r}")
     if fields.get("connections", "kept") not in ("kept", "reset"):
         raise UsageError(f"connections are kept or reset, not {fields['connections']!r}")
     if kind == "throttle" and fields["bytes_per_s"] < 1:

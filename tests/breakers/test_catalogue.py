@@ -220,7 +220,7 @@ CATALOGUE = (
     Row(
         21,
         "a cap keeps the bad host in",
-        ("never-opens",),
+        ("never-ejected", "never-opens"),
         {
             "envoy, one host": "test_envoy_ejects_nobody_from_a_small_cluster_by_default",
             "envoy, one of three": "test_envoy_keeps_one_bad_host_of_three_by_default",

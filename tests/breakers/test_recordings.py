@@ -1,7 +1,8 @@
 """Recordings of real services, inferred again: what was found in each, and that nothing else is.
 
 Each is the two streams of an exercise of a service in ``targets``, with the bug that it is named after
-(``circuitbreaker`` is the library as it comes): times in seconds since its begin, ids numbered anew.
+(libraries and servers are as they come, and ``right`` has no bug): times in seconds since its begin, ids
+numbered anew.
 """
 
 from __future__ import annotations
@@ -21,13 +22,23 @@ from agent.breakers.streams import Arrivals, Calls, FaultWindow, Phase, columns
 from agent.breakers.view import View, view
 
 FOLDER = Path(__file__).parent / "recordings"
-FOUND = {
+FOUND: dict[str, set[str]] = {
     "4xx-resets": {"client-errors-mask-failures"},
+    "aiobreaker": {"half-open-stampede", "late-failure-rearms"},
     "circuitbreaker": {"half-open-stampede", "late-failure-rearms"},
+    "envoy-ejects-a-bad-host": set(),
+    "envoy-keeps-a-bad-host": {"never-ejected"},
+    "full-bulkhead": {"full-bulkhead-opens-it"},
     "late-success-closes": {"late-success-closes"},
+    "opossum": set(),
+    "opossum-full-semaphore": {"full-bulkhead-opens-it"},
     "overhang": {"results-counted-late"},
+    "right-in-clock-steps": set(),
+    "right-in-extra-phases": set(),
+    "slow-never-counted": {"slow-never-counted", "no-timeout"},
     "stuck-half-open": {"stuck"},
     "tumbling-window-min-volume": {"needs-a-rate-to-open"},
+    "wall-clock": {"follows-wall-clock"},
 }
 """What the recording is of -> what is found in it."""
 

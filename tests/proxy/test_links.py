@@ -181,6 +181,26 @@ def test_a_partition_is_silent_and_what_was_said_goes_on_afterwards(
         assert connection.recv(9) == b"two"
 
 
+def test_what_a_partition_held_may_be_lost_and_new_connections_are_well(
+    proxy: Proxy, serve: Callable[..., int], until: Callable[..., Any]
+) -> None:
+    """The connection stays silent for good, and is gone when its client ends it; others never notice."""
+    where = proxy.link(serve(echo))
+    with socket.create_connection(where, timeout=0.3) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(9) == b"one"
+        proxy.poison("partition", held="lost")
+        connection.sendall(b"two")
+        with pytest.raises(TimeoutError):
+            connection.recv(9)
+        proxy.client.delete_toxic("link", "t")
+        connection.sendall(b"three")
+        with pytest.raises(TimeoutError):
+            connection.recv(9)
+        assert exchange(where, b"x") == b"x"
+    until(lambda: proxy.client.links()[0]["connections"] == 0)
+
+
 @pytest.mark.parametrize("connections", ["reset", "kept"])
 def test_refuse_refuses_and_accepts_again(proxy: Proxy, serve: Callable[..., int], connections: str) -> None:
     """As when the process behind is gone: nobody listens, and what was open ends too unless kept."""
@@ -338,6 +358,7 @@ def test_a_pair_whose_both_sides_said_all_is_let_go(
         ({"kind": "delay"}, "latency_ms is a number"),
         ({"kind": "delay", "latency_ms": 1, "colour": "red"}, "no field 'colour'"),
         ({"kind": "partition", "direction": "up"}, "direction is one of"),
+        ({"kind": "partition", "held": "back"}, "kept or lost"),
         ({"kind": "refuse", "toxicity": 2}, "toxicity is a number from 0 to 1"),
     ],
 )

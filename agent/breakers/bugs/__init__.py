@@ -15,7 +15,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers.bugs import answers, checks, clock, half_open, load, open_time, opening, recovery, waiting
+from agent.breakers.bugs import (
+    answers,
+    checks,
+    clock,
+    half_open,
+    hosts,
+    load,
+    open_time,
+    opening,
+    recovery,
+    waiting,
+)
 from agent.breakers.bugs.detector import Detector
 from agent.breakers.bugs.sharing import SHARED_OVER_KEYS, SHARED_STATE
 
@@ -32,7 +43,7 @@ def _declared(*modules: ModuleType) -> dict[str, Detector]:
     }
 
 
-DETECTORS = _declared(opening, answers, half_open, open_time, clock, recovery, waiting, load, checks)
+DETECTORS = _declared(opening, hosts, answers, half_open, open_time, clock, recovery, waiting, load, checks)
 """Every detector by the name of its bug, in the order in which findings are told."""
 
 NAMES = (*DETECTORS, SHARED_OVER_KEYS.bug, SHARED_STATE.bug)

@@ -42,12 +42,12 @@ def active_check_overrides(view: View, _: Mapping[str, Property]) -> Evidence | 
     if len(after) < TIMES or len(after) < len(waits):
         return None
     first, last = after[0].opened.before, after[-1].tried.before
-    many = [
-        len(later.trials)
-        for _, later, step in view.steps_of(State.OPEN, State.HALF_OPEN)
-        if first <= step.before <= last
+    many = [  # the last time it may have closed: then those who came in are not counted to the end
+        len(tried.trials)
+        for tried, _, step in view.steps_of(State.HALF_OPEN, State.OPEN)
+        if first <= step.before and tried.trials and view.asked.at[tried.trials[0]] <= last
     ]
-    if min(many) < AT_ONCE:
+    if not many or min(many) < AT_ONCE:
         return None  # it lets one call try, and the check only says when
     return Evidence(
         says=f"{len(after)} times it let calls through again while they failed, each time just after a check "
