@@ -44,6 +44,14 @@ SLOWEST_RPS, LOW_RATE_SHARE, LOW_RATE_S = 2.0, 1 / 16, 20.0
 PAUSES_S = (2.0, 5.0, 15.0)
 CLOCK_STEPS = (1, -1, 1)
 """Ahead, back, and ahead again: once would be chance."""
+TIMES = {
+    "late-success": ROUNDS,
+    "late-failure": RELAPSES,
+    "burst": len(BURSTS),
+    "clock-step": len(CLOCK_STEPS),
+}
+ROUND_S = 3.0
+"""What a round of a phase takes besides the open time."""
 CLOCK_WAITS, CLOCK_MORE_S = 3.0, 5.0
 """The clock is set by so many open times and a little: not to be mistaken for a late trial."""
 
@@ -74,8 +82,12 @@ class Extras:
             tells, why = phases.worth(extra, seen)
             if not tells and (extra not in wanted or extra == "pause"):
                 self._recorder.skip(extra, why)
-            elif self._exercise.has_time(extra, self._pace.extra_s(protocol.open_time_s(seen))):
+            elif self._exercise.has_time(extra, self._takes_s(extra, protocol.open_time_s(seen))):
                 self._play(extra)
+
+    def _takes_s(self, extra: str, open_s: float) -> float:
+        """Return what a phase usually takes: each round opens the breaker and waits until it closes."""
+        return max(self._pace.extra_s(open_s), TIMES.get(extra, 1) * (ROUND_S + 1.5 * open_s))
 
     def _play(self, extra: str) -> None:
         play = {

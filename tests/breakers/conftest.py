@@ -101,6 +101,7 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         ends: Collection[int] = (0, 1),
         own_clock: bool = False,
         spares: int = 0,
+        replicas: int = 0,
         **options: Any,
     ) -> Exercised:
         needed(name, own_clock=own_clock)
@@ -111,6 +112,8 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
         listen = ProxyClient(api=state["api"], token=state["token"]).links()[0]["listen"]
         settings = {"timeout_s": 0.3, "threshold": 5, "open_s": 1.0} | options
+        if replicas:
+            settings["path"] = [listen] * replicas
         if spares:
             settings["spare"] = [dependency.address] * spares
         folder = stage.folder / "target"

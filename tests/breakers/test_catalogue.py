@@ -144,6 +144,8 @@ CATALOGUE = (
         ("late-failure-rearms", "relapses-on-late-failures"),
         written_in("late-failure-rearms")
         | {
+            "ours, again": f"{WRITTEN_IN}[late-trial-reopens]",
+            "purgatory, again": "test_trials_of_purgatory_that_fail_late_open_it_again",
             "circuitbreaker": "test_a_library_of_the_field_is_seen_as_it_is",
             "aiobreaker": "test_libraries_without_a_limit_while_half_open[aiobreaker]",
         },
@@ -173,7 +175,10 @@ CATALOGUE = (
         13,
         "each replica finds out for itself",
         ("per-replica",),
-        {"simulated": "test_replicas_are_told_to_find_out_each_for_itself"},
+        {
+            "ours, on one link": "test_replicas_on_one_link_are_told_to_find_out_each_for_itself",
+            "simulated": "test_replicas_are_told_to_find_out_each_for_itself",
+        },
         RIGHT | {"ours, a path each": REPLICAS},
     ),
     Row(
@@ -271,6 +276,7 @@ CATALOGUE = (
             "ours": "test_a_breaker_that_looks_at_the_wall_clock_is_found[own]",
             "aiobreaker": "test_a_breaker_that_looks_at_the_wall_clock_is_found[aiobreaker]",
             "purgatory": "test_a_breaker_that_looks_at_the_wall_clock_is_found[purgatory]",
+            "nginx": "test_a_breaker_that_looks_at_the_wall_clock_is_found[nginx]",
         },
         {
             "ours": "test_a_breaker_with_a_monotonic_clock_is_not_blamed[own]",

@@ -177,6 +177,8 @@ def test_what_is_going_to_happen_is_said_before(stage: Stage, proxy: ProxyClient
         (("--link", "a", "--link", "a"), "--link a is there twice"),
         (("--link", "a", "--link", "b", "--listen", "x:1", "--upstream", "y:1"), "are one link's"),
         (("--faults", "eror"), "kinds are error, hang"),
+        (("--clock-set", "set-clock 30"), "{offset_s} has to be in it"),
+        (("--faults", "error,clock-step"), "give as --clock-set"),
         (("--listen", "127.0.0.1:1"), "--listen and --upstream together"),
         (("--expect", "no-such-file"), "there is no file"),
     ],

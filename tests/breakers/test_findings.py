@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_simulated_bug_is_found_and_nothing_else(design: Design, fault: str, b
     """Each in five recordings of different seeds."""
     for seed in range(5):
         assert found(design, World(rate_rps=40, fault=fault, fault_ended=26.0, seed=seed)) == {bug}
+
+
+def test_where_it_is_in_doubt_who_was_let_through_no_state_is_blamed() -> None:
+    """The same recording, with and without doubt about which request belongs to which call."""
+    truth = simulate(Design(half_open="admit"), World(rate_rps=40, fault="hang", fault_ended=26.0))
+    sure = view(truth.calls, truth.arrivals, [truth.fault])
+    doubtful = replace(sure, mapping=replace(sure.mapping, doubtful_share=0.5))
+    assert {each.bug for each in find(sure, measure(sure))} == {"half-open-stampede"}
+    assert find(doubtful, measure(doubtful)) == ()
 
 
 def test_each_detector_says_what_a_reader_needs() -> None:

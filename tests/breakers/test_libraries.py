@@ -44,3 +44,9 @@ def test_libraries_without_a_limit_while_half_open(
     """Everybody is let in when they try again; late failures prolong the open time of one of them."""
     came = exercise(name, kinds="error,hang")
     assert came.bugs == bugs, came.answer["answer"]
+
+
+def test_trials_of_purgatory_that_fail_late_open_it_again(exercise: Callable[..., Any]) -> None:
+    """They were let in together; the first good one closes it, and the others still hang and fail then."""
+    came = exercise("purgatory", kinds="error,hang,late-failure", timeout_s=0.8)
+    assert came.bugs == {"half-open-stampede", "relapses-on-late-failures"}, came.answer["answer"]

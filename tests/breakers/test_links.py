@@ -51,6 +51,13 @@ def test_replicas_with_a_state_of_their_own_are_isolated(over_links: Callable[..
     assert streams == {link: sequence_of(came.truth, link) for link in REPLICAS}
 
 
+def test_replicas_on_one_link_are_told_to_find_out_each_for_itself(exercise: Callable[..., Any]) -> None:
+    """Each opens by itself, so that three times as many calls fail."""
+    came = exercise("own", kinds="error,hang", replicas=3, ends=(1,))
+    assert came.bugs == {"per-replica"}, came.answer["answer"]
+    assert came.answer["machine"]["figures"]["replicas"] == 3
+
+
 def test_one_state_for_all_replicas_is_found(over_links: Callable[..., Any]) -> None:
     """One replica's path fails, and every replica stops asking."""
     came = over_links(REPLICAS, faults="error", shared=True)

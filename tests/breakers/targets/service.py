@@ -116,8 +116,9 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
             return LIBRARIES[options.breaker](name, rules, truth)
         return bug.breaker(name, rules, truth, bug.clock)
 
-    def asking(dependency: str, choose: Choose) -> Ask:
-        client = httpx.AsyncClient(base_url=f"http://{dependency}", limits=LIMITS, timeout=None)  # noqa: S113  # a layer has it
+    def asking(dependency: str, choose: Choose, address: str | None = None) -> Ask:
+        transport = httpx.AsyncHTTPTransport(limits=LIMITS, local_address=address)
+        client = httpx.AsyncClient(base_url=f"http://{dependency}", transport=transport, timeout=None)  # noqa: S113  # a layer has it
         clients.push_async_callback(client.aclose)
         layers = Layers(
             client=client,
@@ -138,7 +139,7 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
     return asking(options.dependency, _choosing(options, bug)(make)), clients
 
 
-type Asking = Callable[[str, Choose], Ask]
+type Asking = Callable[..., Ask]
 
 
 def _to_shards(shards: Sequence[str], asking: Asking, make: Make, *, shared: bool) -> Ask:
@@ -156,11 +157,19 @@ def _to_shards(shards: Sequence[str], asking: Asking, make: Make, *, shared: boo
 
 
 def _by_replica(paths: Sequence[str], asking: Asking, make: Make, *, shared: bool) -> Ask:
-    """Let one of several replicas ask, each over a path of its own; each has a breaker, or all share one."""
+    """Let one of several replicas ask, each over a path of its own; each has a breaker, or all share one.
+
+    On one and the same path each has an address of its own, as pods have.
+    """
     for_all = one(make)
+    apart = len(set(paths)) == len(paths)
     asks = [
-        asking(address, for_all if shared else one(lambda _, n=n: make(f"replica-{n}")))  # type: ignore[misc]
-        for n, address in enumerate(paths)
+        asking(
+            path,
+            for_all if shared else one(lambda _, n=n: make(f"replica-{n}")),  # type: ignore[misc]
+            None if apart else f"127.0.0.{2 + n}",
+        )
+        for n, path in enumerate(paths)
     ]
 
     async def ask(question: Question) -> Reply:
