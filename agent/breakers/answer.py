@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers.estimate import Property, Status
+from agent.breakers.estimate import Property, Status, often
 from agent.breakers.machines import Kind
 from agent.breakers.states import State
 
@@ -74,6 +74,8 @@ def _opening(properties: Mapping[str, Property]) -> str:
     said = f"opens after {span(count)} failures"
     if not count.more.get("constant"):
         said = f"opens after a varying number of failures ({span(count)})"
+    if count.more.get("without"):
+        said += ", or with none when calls are slow,"
     return said + (f" within {seconds(time.high)} of the fault" if time.high is not None else "")
 
 
@@ -122,7 +124,7 @@ def _closing(properties: Mapping[str, Property]) -> str:
         return "and does not close again while it is watched"
     if closing.high is None:
         return ""
-    again = f" (and opens again {relapses.estimate:.0f} times after that)" if relapses.estimate else ""
+    again = f" (and opens again {often(round(relapses.estimate))} after that)" if relapses.estimate else ""
     return f"and is closed at most {seconds(closing.high)} after the fault is over{again}"
 
 

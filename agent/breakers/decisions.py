@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from agent.breakers.streams import Outcome
+from agent.breakers.streams import FaultWindow, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.breakers.mapping import Mapping
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Ints
+    from agent.breakers.streams import Arrivals, Calls, Flags, Floats, Ints, Phase
 
 
 OTHERS_SHARE = 0.02
@@ -136,6 +136,8 @@ def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
 
 MOSTLY = 0.9
 """An answer that so large a share of those who are kept back get is how a rejection looks."""
+ALIKE = 1
+"""More calls that were let through, failed and were answered like a rejection are no accident."""
 BLIND = ("refuse",)
 """Kinds of fault under which nothing arrives, whatever the breaker does."""
 
@@ -162,9 +164,10 @@ def reveal(
     kept, let = sighted & ~decisions.forwarded & ~aside, sighted & decisions.forwarded & ~decisions.good
     rejected, times = np.unique(kind[kept], return_counts=True)
     also_let = np.array([np.count_nonzero(kind[let] == each) for each in rejected])
-    rejected = rejected[times >= MOSTLY * (times + also_let)]  # the rest got lost on its way
+    mostly = times >= MOSTLY * (times + also_let)  # the rest are failures that got lost on their way
+    rejected, alike = rejected[mostly], also_let[mostly] > ALIKE
     failed = np.unique(kind[_first_blind(decisions, blind, aside)])
-    if len(rejected) == 0 or np.isin(rejected, failed).any():
+    if len(rejected) == 0 or alike.any() or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside
     return replace(decisions, forwarded=decisions.forwarded | through), True
@@ -202,3 +205,17 @@ def without_aside(calls: Calls, decisions: Decisions, baseline: Baseline) -> Dec
         return decisions
     aside = np.isin(kinds(calls)[decisions.call], list(baseline.aside_kinds)) & ~decisions.forwarded
     return decisions.where(~aside)
+
+
+def without_given_up(calls: Calls, decisions: Decisions, phases: Sequence[Phase]) -> Decisions:
+    """Return *decisions* without the calls that an impatient client gave up and the dependency never saw.
+
+    Nobody decided about them: they waited in the service, on a lock or in a queue.
+    """
+    impatient = [
+        FaultWindow(kind=phase.kind, began=phase.began, ended=phase.ended + (phase.timeout_s or 0.0))
+        for phase in phases
+        if phase.timeout_s is not None
+    ]
+    waited = within(decisions.at, impatient) & ~decisions.forwarded
+    return decisions.where(~(waited & (calls.outcome[decisions.call] == Outcome.TIMEOUT)))

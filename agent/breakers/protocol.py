@@ -14,6 +14,7 @@ from agent.breakers.states import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent.breakers.states import Transition
     from agent.breakers.view import View
 
 OPENING = ("error", "hang", "slow", "refuse", "reset")
@@ -51,7 +52,9 @@ RECOVER_MIN_S, RECOVER_WAITS = 10.0, 8.0
 class Pace:
     """The limits of a test.  Times are seconds.
 
-    ``patience_s`` is how long a fault stays in that does not open the breaker, ``fault_max_s`` and
+    ``patience_s`` is how long a fault stays in that does not open the breaker; the first one stays in for
+    ``first_patience_s``, for by then most calls that there ever were have failed, and a rate over a long
+    window is above any limit.  ``fault_max_s`` and
     ``recover_max_s`` how long a first trial, and a recovery, are waited for while it is not known how long
     the breaker stays open; ``trials`` is how many trials are awaited under each fault, and ``settle_s`` how
     long a recovered breaker is watched for a relapse.
@@ -60,6 +63,7 @@ class Pace:
     baseline_s: float = 10.0
     baseline_calls: int = 100
     patience_s: float = 6.0
+    first_patience_s: float = 20.0
     fault_max_s: float = 60.0
     recover_max_s: float = 60.0
     settle_s: float = 2.0
@@ -112,10 +116,26 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
         return now - began >= (pace.trials + 0.5) * open_time_s(view)
     opened = [step for step in view.course.transitions if step.to is State.OPEN and step.before >= began]
     if not opened:
-        return now - began >= pace.patience_s and not _is_open(view)
+        return now - began >= patience_s(view, pace) and not _is_open(view)
     tried = [wait for wait in trials.waits(view) if wait.tried.before >= began]
     reopened = len(opened) > pace.trials
     return (len(tried) >= pace.trials and reopened) or now - began >= pace.fault_limit_s(known_open_s(view))
+
+
+def patience_s(view: View, pace: Pace) -> float:
+    """How long a fault stays in that does not open it: longer than it took before, if that is known."""
+    took = [
+        opened.before - fault.began
+        for fault in view.faults
+        if (opened := next((step for step in _openings(view) if step.before >= fault.began), None))
+    ]
+    if not took:
+        return pace.first_patience_s if len(view.faults) == 1 else pace.patience_s
+    return max(pace.patience_s, min(1.5 * max(took), pace.first_patience_s))
+
+
+def _openings(view: View) -> list[Transition]:
+    return [step for step in view.course.transitions if step.was is State.CLOSED and step.to is State.OPEN]
 
 
 def recovery_is_enough(view: View, pace: Pace, since: float, now: float) -> bool:

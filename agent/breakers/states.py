@@ -243,10 +243,18 @@ class _Machine:
             return
         if self._was_let_in_before(row):
             return
-        sure = max(0, self._last_rejected - self._sure + 1)
+        sure = max(0, self._last_before(row) - self._sure + 1)
         self._trial = _Trial(first=row)
         self._go(State.HALF_OPEN, row, self._at[sure], self._at[row])
         self._half_open(row, forwarded)
+
+    def _last_before(self, row: int) -> int:
+        """Return the last rejection from before the call came; one beside it may have come after it."""
+        came = max(self._begun[row], self._at[row] - BESIDE_S)
+        last = self._last_rejected
+        while last > self._first and self._at[last] > came:
+            last -= 1
+        return last
 
     def _was_let_in_before(self, row: int) -> bool:
         """Whether the call may have been let in just before it opened: it arrives a little later."""

@@ -36,10 +36,16 @@ ENOUGH_FAILURES = 50
 WATCHED_S = 5.0
 """A recovery that was cut short by then says nothing."""
 
+MOSTLY = 0.8
+"""So large a share of the open times has to agree on a pattern that is not the plainest."""
+LATE_S = 1.0
+"""So long after a fault it may open because of it: some look at their window now and then only."""
+
 
 def failures_to_open(view: View) -> Property:
     """How many failed calls in a row it takes, from what had failed by either end of the bracket."""
-    counts = [_failures_before(view, step) for _, _, step in _openings(view)]
+    every = [_failures_before(view, step) for _, _, step in _openings(view)]
+    counts = [each for each in every if each[1] > 0] or every  # what opened with none counts slow calls
     if not counts:
         return _never_opened(view, "calls")
     both = common(counts)
@@ -55,7 +61,7 @@ def failures_to_open(view: View) -> Property:
         why=f"the same in {counted(len(counts), 'opening')}"
         if constant
         else "it varies: a rate or a window, no fixed count",
-        more={"constant": constant, "each": counts},
+        more={"constant": constant, "each": counts, "without": len(every) - len(counts)},
     )
 
 
@@ -127,11 +133,7 @@ def flaps(view: View) -> Property:
     """How often a minute it opens while no fault is in, or closes while every call fails."""
     if not view.course.transitions:
         return Property(unit="per min", status=Status.INCONCLUSIVE, why="it never changed its state")
-    seen = [
-        step.before
-        for _, _, step in view.steps_of(State.CLOSED, State.OPEN)
-        if not view.meets(step.after, step.before)
-    ]
+    seen = [step.before for step in _openings_in_the_calm(view)]
     calm_s = _calm_s(view)
     if calm_s < WATCHED_S:
         why = f"only {calm_s:.1f} s without a fault; {WATCHED_S:g} s would be a beginning"
@@ -147,6 +149,19 @@ def flaps(view: View) -> Property:
         why=f"{counted(len(seen), 'opening')} in {calm_s:.0f} s without a fault",
         more={"at": seen},
     )
+
+
+def _openings_in_the_calm(view: View) -> list[Transition]:
+    """Return the openings while no fault is in; one that was closed all through a fault just opens late."""
+    found = []
+    for was, _, step in view.steps_of(State.CLOSED, State.OPEN):
+        late = any(
+            view.asked.at[was.first] <= fault.began and fault.ended <= step.before <= fault.ended + LATE_S
+            for fault in view.faults
+        )
+        if not late and not view.meets(step.after, step.before):
+            found.append(step)
+    return found
 
 
 def _calm_s(view: View) -> float:
@@ -167,7 +182,7 @@ def time_to_half_open_s(view: View) -> Property:
         return Property(unit="s", status=Status.INCONCLUSIVE, why=why)
     pattern, by_kind = _pattern(view, waits)
     same = {"constant": brackets, "from trials": trials.from_trial_starts(view)}.get(pattern)
-    both = mostly_common(same) if same else None
+    both = mostly_common(same, MOSTLY if pattern == "from trials" else 0.9) if same else None
     low, high = both or (min(b[0] for b in brackets), max(b[1] for b in brackets))
     said = {
         "constant": f"one time fits all {len(brackets)}",
@@ -194,14 +209,14 @@ def _pattern(view: View, waits: Sequence[trials.Wait]) -> tuple[str, dict[str, t
         return "constant", {}
     if trials.grows(view):
         return "growing", {}
-    if mostly_common(trials.from_trial_starts(view)):
+    if mostly_common(trials.from_trial_starts(view), MOSTLY):
         return "from trials", {}
     groups: dict[str, list[tuple[float, float]]] = {}
     for wait in waits:
         groups.setdefault(view.phase_at(wait.opened.before).removesuffix(" recovery"), []).append(
             wait.bracket
         )
-    each = {kind: mostly_common(brackets, 0.8) for kind, brackets in groups.items()}
+    each = {kind: mostly_common(brackets, MOSTLY) for kind, brackets in groups.items()}
     found = {kind: bracket for kind, bracket in each.items() if bracket}
     told = all(found.get(kind) or len(brackets) == 1 for kind, brackets in groups.items())
     several = any(len(brackets) > 1 for brackets in groups.values())
@@ -245,8 +260,7 @@ def _closed_after(view: View, fault: FaultWindow) -> tuple[Transition | None, fl
 
 def relapses(view: View) -> Property:
     """How often it opened again after a fault was over and it had closed."""
-    openings = [step for _, _, step in view.steps_of(State.CLOSED, State.OPEN)]
-    after = [step for step in openings if not view.meets(step.after, step.before)]
+    after = _openings_in_the_calm(view)
     early = [step for step in after if view.phase_at(step.before) == "baseline"]
     seen = [step for step in after if step not in early]
     closed = len(view.steps_of(State.HALF_OPEN, State.CLOSED))

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers import machines
-from agent.breakers.decisions import BLIND, decide, learn, reveal, succeeded, within, without_aside
+from agent.breakers.decisions import (
+    BLIND,
+    decide,
+    learn,
+    reveal,
+    succeeded,
+    within,
+    without_aside,
+    without_given_up,
+)
 from agent.breakers.mapping import match
 from agent.breakers.states import Course, State, follow
 
@@ -173,7 +182,7 @@ def view(
     first = min((fault.began for fault in faults), default=np.inf)
     baseline = learn(calls, decisions, until=first)
     told, sees_refusals = reveal(calls, decisions, baseline, faults)
-    asked = without_aside(calls, told, baseline)
+    asked = without_given_up(calls, without_aside(calls, told, baseline), phases)
     return View(
         calls=calls,
         arrivals=arrivals,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.evidence.spans import seconds, steady_after
-from agent.model import Verdict
+from agent.model import NoEvidence, Verdict
 
 if TYPE_CHECKING:
-    from agent.model import Activity, RunRecord
+    from agent.model import Activity, Json, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def _nothing_landed(record: RunRecord, course: Course) -> str:
     if missed := next((i for i in record.injections if i.landed is False), None):
         return f"{missed.fault} did not land: {missed.missed or 'it could not be seen'}."
     if failed := _failed(record):
-        return f"{failed.kind} {failed.name} failed: {_short(failed.error)}."
+        return _how_it_failed(failed)
     if course.engine_error:
         return f"The experiment crashed before any fault landed: {_short(course.engine_error)}."
     return "No fault of this agent's was injected, so nothing could be checked to have landed."
@@ -143,7 +143,16 @@ def _dose_missed(record: RunRecord) -> str | None:
 
 def _activity_failed(record: RunRecord) -> str | None:
     failed = _failed(record)
-    return f"{failed.kind} {failed.name} failed: {_short(failed.error)}." if failed else None
+    return _how_it_failed(failed) if failed else None
+
+
+def _how_it_failed(failed: Activity) -> str:
+    """Say what an activity raised; one that had too little evidence has not failed."""
+    why = _short(failed.error)
+    _, had_too_little, said = why.partition(f"{NoEvidence.__name__}: ")
+    if had_too_little:
+        return f"{failed.kind} {failed.name} cannot tell: {said.rstrip('.')}."
+    return f"{failed.kind} {failed.name} failed: {why}."
 
 
 def _not_gone(record: RunRecord) -> str | None:
@@ -193,14 +202,22 @@ def _failed(record: RunRecord) -> Activity | None:
 
 
 def _of(activity: Activity | None) -> str:
-    return f": {activity.name} was {activity.output}" if activity else ""
+    if activity is None:
+        return ""
+    value = activity.output
+    told = f"says: {value}" if isinstance(value, str) else f"was {_number(value)}"
+    return f": {activity.name} {told}"
+
+
+def _number(value: Json) -> Json:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _first_unmet(record: RunRecord, begin: float, end: float) -> str:
     for look in record.looks:
         for reading in look.readings:
             if begin <= look.at <= end and reading.met is False:
-                value = f"{reading.value:.4g}" if isinstance(reading.value, float) else reading.value
+                value = _number(reading.value)
                 return f" (first: {reading.probe} was {value} after {max(0.0, look.at - begin):.1f} s)"
     return ""
 

@@ -136,7 +136,8 @@ class Exercise:
         began = time.monotonic()
         self.inject("error")
         self.fault("error", began)
-        opened = self.wait(lambda seen, _: seen.course.sequence[-1] is State.OPEN, self.pace.patience_s)
+        longest = protocol.patience_s(self.look(), self.pace)
+        opened = self.wait(lambda seen, _: seen.course.sequence[-1] is State.OPEN, longest)
         heal()
         self.fault_over()
         return opened

@@ -79,7 +79,8 @@ def exercise(
             said is learnt from the baseline.
         expect: A file of expectations, whose status becomes part of the answer.
         baseline_s: Seconds of calm before the first fault.
-        patience_s: How long a fault stays in that does not open the breaker.
+        patience_s: How long a fault stays in that does not open the breaker; the first one stays in for
+            20 s at least, and each for half as long again as it took to open before.
         fault_max_s: How long one stays in that does, until a first trial tells how long it stays open.
         recover_max_s: How long a recovery is waited for; several open times once those are known.
         trials: How many trials are awaited under each fault.
@@ -124,6 +125,7 @@ def exercise(
     pace = Pace(
         baseline_s=baseline_s,
         patience_s=patience_s,
+        first_patience_s=max(20.0, patience_s),
         fault_max_s=fault_max_s,
         recover_max_s=recover_max_s,
         trials=trials,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import importlib.util
 import json
 import os
@@ -10,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from agent.breakers.streams import Arrivals, Calls, FaultWindow, Phase, columns
+from agent.breakers.view import View, view
 from agent.proxy.client import ProxyClient
 
 if TYPE_CHECKING:
@@ -39,6 +44,38 @@ starter = _starter()
 
 
 SET_CLOCK = """sh -c 'echo "$1" > "$0"'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recording of a service, inferred again; ``truth`` is its own log, if it kept one."""
+
+    view: View
+    truth: tuple[tuple[float, str], ...]
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[Path], Recorded]:
+    """Return what infers from the recording in a file (both streams, faults, phases), once each."""
+    return functools.cache(_recorded)
+
+
+def _recorded(path: Path) -> Recorded:
+    raw = json.loads(gzip.decompress(path.read_bytes()))
+    calls = columns(Calls, _times(raw["calls"], "begun", "ended") | {"key": [0] * len(raw["calls"]["id"])})
+    arrivals = columns(
+        Arrivals, _times(raw["arrivals"], "at", "ended") | {"source": [0] * len(raw["arrivals"]["id"])}
+    )
+    assert isinstance(calls, Calls)
+    assert isinstance(arrivals, Arrivals)
+    faults = [FaultWindow(**each) for each in raw["faults"]]
+    seen = view(calls, arrivals, faults, [Phase(**each) for each in raw["phases"]])
+    return Recorded(seen, tuple((each["at"], each["to"]) for each in raw.get("truth", ())))
+
+
+def _times(rows: dict[str, Any], begun: str, ended: str) -> dict[str, Any]:
+    took = np.array(rows.pop("took"))
+    return rows | {ended: np.array(rows[begun]) + took}
 
 
 def needed(name: str, *, own_clock: bool = False) -> None:

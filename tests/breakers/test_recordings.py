@@ -7,19 +7,21 @@ numbered anew.
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from agent.breakers.bugs import DETECTORS
 from agent.breakers.findings import find
 from agent.breakers.properties import measure
-from agent.breakers.streams import Arrivals, Calls, FaultWindow, Phase, columns
-from agent.breakers.view import View, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Recorded
+
+    from agent.breakers.view import View
 
 FOLDER = Path(__file__).parent / "recordings"
 FOUND: dict[str, set[str]] = {
@@ -43,24 +45,6 @@ FOUND: dict[str, set[str]] = {
 """What the recording is of -> what is found in it."""
 
 
-def recorded(name: str) -> View:
-    """Infer from a recording."""
-    raw = json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
-    calls = columns(Calls, _times(raw["calls"], "begun", "ended") | {"key": [0] * len(raw["calls"]["id"])})
-    arrivals = columns(
-        Arrivals, _times(raw["arrivals"], "at", "ended") | {"source": [0] * len(raw["arrivals"]["id"])}
-    )
-    assert isinstance(calls, Calls)
-    assert isinstance(arrivals, Arrivals)
-    faults = [FaultWindow(**each) for each in raw["faults"]]
-    return view(calls, arrivals, faults, [Phase(**each) for each in raw["phases"]])
-
-
-def _times(rows: dict[str, Any], begun: str, ended: str) -> dict[str, Any]:
-    took = np.array(rows.pop("took"))
-    return rows | {ended: np.array(rows[begun]) + took}
-
-
 def bugs(seen: View) -> set[str]:
     """Return the bugs that are found in a view."""
     return {each.bug for each in find(seen, measure(seen.plain))}
@@ -72,14 +56,18 @@ def test_every_recording_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_real_bug_is_found_in_its_recording_and_nothing_else(name: str) -> None:
+def test_a_real_bug_is_found_in_its_recording_and_nothing_else(
+    name: str, recorded: Callable[[Path], Recorded]
+) -> None:
     """Whatever the detectors learn later, this stays so."""
-    assert bugs(recorded(name)) == FOUND[name]
+    assert bugs(recorded(FOLDER / f"{name}.json.gz").view) == FOUND[name]
 
 
-def test_the_table_of_bugs_and_detectors(record_property: pytest.RecordProperty) -> None:
+def test_the_table_of_bugs_and_detectors(
+    record_property: pytest.RecordProperty, recorded: Callable[[Path], Recorded]
+) -> None:
     """One row a recording, one column a detector: a miss is a gap, a false finding a mark off its place."""
-    rows = {name: bugs(recorded(name)) for name in FOUND}
+    rows = {name: bugs(recorded(FOLDER / f"{name}.json.gz").view) for name in FOUND}
     seen = [bug for bug in DETECTORS if any(bug in found for found in rows.values())]
     wide = max(map(len, rows))
     lines = [f"{n}: {bug}" for n, bug in enumerate(seen)]

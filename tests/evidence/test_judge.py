@@ -190,3 +190,14 @@ def test_unsteadiness_counts_from_the_look_after_the_last_steady_one(seen: dict[
     tail = [look for look in told if since is not None and look.at >= since]
     assert not any(look.steady for look in tail)
     assert (since is None) == bool(told[-1].steady)
+
+
+def test_a_probe_with_too_little_evidence_cannot_tell_and_did_not_fail() -> None:
+    """Where nothing is broken nobody should look for what is: the sentence is the probe's own."""
+    raised = "agent.model.NoEvidence: it was not seen to open"
+    probe = Activity(
+        name="breaker", kind="probe", section="after", started_at=1.0, status="failed", error=raised
+    )
+    verdict, reason = judge(record(activities=(probe,)), STEADY, ALLOWED)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reason == "probe breaker cannot tell: it was not seen to open."

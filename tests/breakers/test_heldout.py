@@ -1,0 +1,120 @@
+"""Recordings of real libraries that nobody had tuned for, inferred again and held against their own logs.
+
+Each was made once, by a small service around the library and ``gameday breaker test`` as it comes; what
+was wrong at first, and why, is in docs/breakers.md.  ``truth`` in a recording is what the library said of
+itself, where it says anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.breakers.answer import plain_answer
+from agent.breakers.findings import find
+from agent.breakers.machines import Kind
+from agent.breakers.properties import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Recorded
+
+FOLDER = Path(__file__).parent / "heldout"
+SLACK_S = 0.015
+KINDS = {
+    "aiomisc": Kind.GRADUAL,
+    "cockatiel": Kind.BREAKER,
+    "failsafe-ratio": Kind.BREAKER,
+    "gozero": Kind.THROTTLE,
+    "hystrix": Kind.BREAKER,
+    "hystrix-go": Kind.BREAKER,
+    "interlock": Kind.BREAKER,
+    "interlock-slow": Kind.BREAKER,
+    "levee": Kind.BREAKER,
+    "mollitia": Kind.BREAKER,
+    "pybreaker": Kind.BREAKER,
+    "rubyist-rate": Kind.BREAKER,
+    "vertx": Kind.BREAKER,
+}
+"""What each recording is of."""
+LOGGED = (
+    "cockatiel",
+    "failsafe-ratio",
+    "interlock",
+    "interlock-slow",
+    "mollitia",
+    "pybreaker",
+    "rubyist-rate",
+    "vertx",
+)
+"""Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
+FOUND = {
+    "cockatiel": {"half-open-waiters"},
+    "levee": {"client-errors-mask-failures", "late-success-closes"},
+    "pybreaker": {"client-errors-mask-failures", "serialises-calls"},
+    "vertx": {"client-errors-mask-failures"},
+}
+"""What is really wrong with them; nothing is with the others."""
+SAYS = {
+    "hystrix": "stays open 2.0 s, after a trial counted from its start",
+    "hystrix-go": "stays open 2.0 s, after a trial counted from its start",
+    "mollitia": "opens after 10 failures, or with none when calls are slow,",
+    "interlock": "stays open 2.0 s, then lets 1 call through",
+    "pybreaker": "Not told for refuse",
+    "vertx": "opens after 5 failures",
+}
+"""A part of the plain answer."""
+
+
+@pytest.fixture
+def seen(name: str, recorded: Callable[[Path], Recorded]) -> Recorded:
+    """Return the recording of that name."""
+    return recorded(FOLDER / f"{name}.json.gz")
+
+
+def test_every_recording_is_looked_at() -> None:
+    """None lies about without a claim."""
+    assert {path.name.removesuffix(".json.gz") for path in FOLDER.iterdir()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_kind_of_machine_is_named(name: str, seen: Recorded) -> None:
+    """A breaker, a gradual recovery, a throttle: whatever the library calls itself."""
+    assert seen.view.machine.kind is KINDS[name], seen.view.machine
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_the_states_are_those_of_its_own_log(name: str, seen: Recorded) -> None:
+    """All of them, in order, and each change within its bracket."""
+    assert list(seen.view.course.sequence) == ["closed", *(to for _, to in seen.truth)], name
+    misplaced = [
+        (step, at)
+        for step, (at, _) in zip(seen.view.course.transitions, seen.truth, strict=True)
+        if not step.after - SLACK_S <= at <= step.before + SLACK_S
+    ]
+    assert not misplaced
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_wrong_is_found_and_nothing_else(name: str, seen: Recorded) -> None:
+    """No finding on a library that is well."""
+    found = {each.bug for each in find(seen.view, measure(seen.view.plain))}
+    assert found == FOUND.get(name, set())
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_the_plain_answer_is_what_its_configuration_says(name: str, seen: Recorded) -> None:
+    """Counts and times as they were set."""
+    plain = seen.view.plain
+    assert SAYS[name] in plain_answer(plain, measure(plain))
+
+
+@pytest.mark.parametrize("name", ["hystrix"])
+def test_an_opening_right_after_a_fault_is_late_and_no_relapse(name: str, seen: Recorded) -> None:
+    """It looks at its window twice a second: the fault was over 0.2 s before it opened."""
+    measured = measure(seen.view.plain)
+    assert measured["relapses"].estimate == 0, name
+    assert measured["flaps"].estimate == 0
