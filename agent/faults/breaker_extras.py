@@ -178,8 +178,8 @@ class Extras:
         """A 404 for everybody but a few, who get a 500."""
         self._recorder.begin("interleaved")
         began = time.monotonic()
-        self._exercise.inject("error", toxicity=SELDOM)
-        self._exercise.inject("not-found")
+        self._exercise.inject("not-found", toxicity=1 - SELDOM)
+        self._exercise.inject("error")  # of what the other lets through; alone it would open it at once
         self._exercise.fault("interleaved", began)
         self._until_opened(began, INTERLEAVED_MAX_S, failures=ENOUGH)
 
