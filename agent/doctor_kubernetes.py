@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
 from agent.doctor import Finding
-from agent.faults.kubernetes_rights import RIGHTS, missing
+from agent.faults import standby
+from agent.faults.kubernetes_rights import OWN, RIGHTS, missing
 from agent.model import GamedayError
 from agent.safety.kubernetes_guard import forbidden, is_pattern
 
@@ -41,7 +42,8 @@ def _findings(api: Api, settings: Settings) -> Iterator[Finding]:
 def _allowed(api: Api, namespace: str | None) -> Iterator[Finding]:
     """Tell of each fault whether all it needs is allowed in *namespace*, or in all of them."""
     for fault, rights in RIGHTS.items():
-        lacking = missing(api, rights, namespace)
-        where = f"in {namespace}" if namespace else "in every namespace"
+        place = standby.home() if fault in OWN else namespace
+        lacking = missing(api, rights, place)
+        where = f"in {place}" if place else "in every namespace"
         says = f"not allowed {where}: {', '.join(lacking)}" if lacking else f"allowed {where}"
         yield Finding(name=fault, ok=not lacking, says=says)

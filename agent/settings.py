@@ -49,6 +49,10 @@ class Settings(BaseModel):
     """The most victims of a run whose experiment names no blast radius, or that the engine runs alone."""
     namespaces: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Kubernetes namespaces that faults may touch: names or patterns with commas between; unset: none."""
+    nodes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Kubernetes nodes that faults may touch: names or patterns with commas between; unset: none."""
+    restorer_namespace: str | None = None
+    """Where the Jobs that put values back run; default: the agent's own namespace, else ``gameday``."""
     opt_in: bool = False
     """Kubernetes faults hit only what is labelled ``gameday/enabled: "true"``, itself, owner or namespace."""
     image: str = "gameday-agent"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
-from agent.faults import isolation
+from agent.faults import isolation, node_checks, standby
 from agent.model import UsageError
 from agent.safety import owner
 from agent.safety.kubernetes_guard import forbidden, is_pattern
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def sweep(store: Store, settings: Settings) -> list[str]:
-    """Take out every labelled leftover in ``GAMEDAY_NAMESPACES``; return what was found.
+    """Take out labelled leftovers in ``GAMEDAY_NAMESPACES``, put changed values back; return what was found.
 
     What belongs to a run of this ledger that is still going on is left alone; what belongs to a run
     that this ledger does not know is taken out, so another agent's running fault ends early.
@@ -34,4 +34,6 @@ def sweep(store: Store, settings: Settings) -> list[str]:
         if len(named) < len(patterns):
             everywhere = [each["metadata"]["name"] for each in api.items("/api/v1/namespaces")]
             named = [each for each in everywhere if forbidden(each, patterns, own_namespace()) is None]
-        return [each for namespace in named for each in isolation.sweep(api, namespace, alive=alive)]
+        found = standby.sweep(api, standby.home(), alive=alive)
+        found += node_checks.sweep(api, alive=alive) if settings.nodes else []
+        return found + [each for name in named for each in isolation.sweep(api, name, alive=alive)]

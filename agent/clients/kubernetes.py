@@ -38,6 +38,8 @@ __all__ = [
 
 MANAGER = "gameday"
 """The field manager of everything we write: it stands in ``metadata.managedFields``."""
+RUN = "gameday/run"
+"""Label on whatever a run makes or changes."""
 JSON, MERGE = "application/json", "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 TIMEOUT_S = 10.0
@@ -121,11 +123,22 @@ class Api:
         return self._call("PUT", path, {"fieldManager": MANAGER}, body, timeout_s)
 
     def patch(
-        self, path: str, body: Object, *, strategic: bool = False, timeout_s: float = TIMEOUT_S
+        self,
+        path: str,
+        body: Object,
+        *,
+        strategic: bool = False,
+        manager: str = MANAGER,
+        dry_run: bool = False,
+        timeout_s: float = TIMEOUT_S,
     ) -> Object:
-        """Merge *body* into the object at *path*: as RFC 7386 says, or by Kubernetes' *strategic* rules."""
+        """Merge *body* into the object at *path*: as RFC 7386 says, or by Kubernetes' *strategic* rules.
+
+        *manager* is written down as who set these fields; a *dry_run* goes through everything but the store.
+        """
         kind = STRATEGIC if strategic else MERGE
-        return self._call("PATCH", path, {"fieldManager": MANAGER}, body, timeout_s, kind=kind)
+        query = {"fieldManager": manager} | ({"dryRun": "All"} if dry_run else {})
+        return self._call("PATCH", path, query, body, timeout_s, kind=kind)
 
     def watch(self, path: str, *, since: str, timeout_s: float) -> Iterator[Object]:
         """Yield what changes at *path* after the resource version *since*, as ``{"type", "object"}``.

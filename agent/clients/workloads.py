@@ -22,6 +22,8 @@ PLURALS = {
     "ReplicationController": "v1/replicationcontrollers",
 }
 """Kind -> version and plural of what keeps a number of pods alive."""
+RESTARTED_TO = "gameday/restarted-to"
+"""Annotation of a Deployment: the revision that a restart of ours brought about; it is no deploy."""
 OPERATORS = {"In": "in", "NotIn": "notin"}
 
 

@@ -8,9 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import kubernetes
-from agent.clients.kubernetes import Changed, KubernetesError, NotThere
+from agent.clients.kubernetes import RUN, Changed, KubernetesError, NotThere
 from agent.model import Fact, Refused
-from agent.safety.kubernetes_guard import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

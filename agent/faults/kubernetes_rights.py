@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.model import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agent.clients.kubernetes import Api
 
@@ -34,10 +34,11 @@ class Right:
         return f"{group}{self.resource}{part} {self.verb}"
 
 
-def table() -> str:
-    """Return :data:`RIGHTS` as the Markdown table of docs/kubernetes.md."""
-    rows = [f"| `{name}` | {', '.join(right.rule for right in rights)} |" for name, rights in RIGHTS.items()]
-    return "\n".join(["| fault or probe | rights |", "|---|---|", *rows])
+def table(rights: Mapping[str, tuple[Right, ...]] | None = None, *, of: str = "fault or probe") -> str:
+    """Return *rights*, by default :data:`RIGHTS`, as a Markdown table of docs/kubernetes.md."""
+    told = RIGHTS if rights is None else rights
+    rows = [f"| `{name}` | {', '.join(right.rule for right in needed)} |" for name, needed in told.items()]
+    return "\n".join([f"| {of} | rights |", "|---|---|", *rows])
 
 
 def _get(*resources: str, group: str = "") -> tuple[Right, ...]:
@@ -53,6 +54,21 @@ _OWNERS = _get("replicasets", "deployments", "statefulsets", "daemonsets", group
     "replicationcontrollers"
 )
 _CHOOSE = (*_NAMESPACE, *_list("pods"), *_get("pods"), *_OWNERS)
+
+
+def _all(resource: str, *verbs: str, group: str = "", everywhere: bool = False) -> tuple[Right, ...]:
+    name, _, part = resource.partition("/")
+    return tuple(
+        Right(group=group, resource=name, subresource=part, verb=verb, everywhere=everywhere)
+        for verb in verbs
+    )
+
+
+_NODES = _all("nodes", "list", "get", "patch", everywhere=True)
+_LEASES = "coordination.k8s.io"
+_ON_NODES = tuple(
+    replace(each, everywhere=True) for each in (*_NAMESPACE, *_list("pods"), *_get("pods"), *_OWNERS)
+)
 
 INSIDE = (
     Right(resource="pods", subresource="ephemeralcontainers", verb="patch"),
@@ -76,6 +92,29 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
             Right(group="networking.k8s.io", resource="networkpolicies", verb=verb)
             for verb in ("create", "get", "delete")
         ),
+    ),
+    "deployments.scale": (
+        *_NAMESPACE,
+        *_all("deployments", "list", "get", group="apps"),
+        *_all("deployments/scale", "patch", group="apps"),
+    ),
+    "deployments.restart": (
+        *_NAMESPACE,
+        *_all("deployments", "list", "get", "patch", group="apps"),
+        *_list("replicasets", group="apps"),
+    ),
+    "nodes.cordon, nodes.taint": _NODES,
+    "nodes.drain": (*_NODES, *_ON_NODES, *_all("pods/eviction", "create", everywhere=True)),
+    "nodes.taint effect: NoExecute": (
+        *_NODES,
+        *_ON_NODES,
+        *_all("poddisruptionbudgets", "list", group="policy", everywhere=True),
+    ),
+    "restorers": (
+        *_get("serviceaccounts"),
+        *_list("pods"),
+        *_all("jobs", "create", "get", "delete", group="batch"),
+        *_all("leases", "create", "get", "patch", "delete", group=_LEASES),
     ),
     "heal --sweep": (
         *_list("pods"),
@@ -124,6 +163,10 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *(Right(group="batch", resource="jobs", verb=verb) for verb in ("get", "patch")),
         Right(resource="configmaps", verb="create"),
     ),
+    "heal --sweep of changed values": (
+        *_all("jobs", "list", group="batch"),
+        *_all("leases", "list", group=_LEASES),
+    ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
     "probes.services has_endpoints": (
@@ -141,17 +184,32 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 }
 """Fault or probe -> what it needs.  Owners of other kinds than a Deployment's need less."""
 
+OWN = frozenset({"restorers", "heal --sweep of changed values"})
+"""Rows that are about the namespace in which restorers run, and not about targets."""
 
-def check(api: Api, fault: str, namespace: str) -> None:
+RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
+    "in the restorers' namespace": (
+        *_all("leases", "get", "patch", group=_LEASES),
+        *_all("jobs", "get", group="batch"),
+    ),
+    "deployments.scale": (
+        *_get("deployments", group="apps"),
+        *_all("deployments/scale", "patch", group="apps"),
+    ),
+    "nodes.cordon, nodes.taint, nodes.drain": _all("nodes", "get", "patch", everywhere=True),
+}
+"""What the service account of restorers needs: for its Lease, and for each kind of value to put back."""
+
+
+def check(api: Api, fault: str, namespace: str | None) -> None:
     """Refuse unless everything that *fault* needs is allowed; for faults that make more than one object.
 
     Raises:
         Refused: Something is not; says what.
     """
     if lacking := missing(api, RIGHTS[fault], namespace):
-        raise Refused(
-            f"{fault} is not allowed in {namespace}: {', '.join(lacking)} (403); nothing was touched"
-        )
+        where = f"in {namespace}" if namespace else "in this cluster"
+        raise Refused(f"{fault} is not allowed {where}: {', '.join(lacking)} (403); nothing was touched")
 
 
 def missing(api: Api, rights: Sequence[Right], namespace: str | None) -> list[str]:

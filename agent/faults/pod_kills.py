@@ -16,7 +16,7 @@ from agent.model import DidNotLand, Fact, GamedayError, Refused
 from agent.safety.door import go_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.clients.kubernetes import Api, Object
     from agent.clients.pods import Pod
@@ -46,7 +46,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Try:
+class Try:
     """What one try came to: killed, or why not.
 
     ``final`` if waiting changes nothing, ``lost`` if the pod is no target any more, ``sent`` if an
@@ -71,7 +71,7 @@ def kill_each(api: Api, victims: Sequence[Target], order: Order) -> None:
     """
     for index, victim in enumerate(victims):
         go_on()
-        told = _kill(api, victim, order)
+        told = kill_one(api, victim, order)
         if told.killed:
             log.info("pod_killed", pod=victim.pod.full_name, by=order.by)
             continue
@@ -85,11 +85,12 @@ def kill_each(api: Api, victims: Sequence[Target], order: Order) -> None:
         raise Refused(f"{says}; nothing was killed")
 
 
-def _kill(api: Api, victim: Target, order: Order) -> _Try:
-    """Try until the pod is killed, is gone, or the time to wait is over."""
+def kill_one(api: Api, victim: Target, order: Order, *, meanwhile: Callable[[], None] = lambda: None) -> Try:
+    """Try until the pod is killed, is gone, or the time to wait is over; *meanwhile* is called often."""
     deadline = time.monotonic() + order.wait_s
     sent, races = False, 0
     while True:
+        meanwhile()
         told = _try(api, victim, order, sent=sent)
         sent = sent or told.sent
         if told.changed and races < RACES_MAX:
@@ -101,26 +102,26 @@ def _kill(api: Api, victim: Target, order: Order) -> _Try:
         go_on()
 
 
-def _try(api: Api, victim: Target, order: Order, *, sent: bool) -> _Try:
+def _try(api: Api, victim: Target, order: Order, *, sent: bool) -> Try:
     """Look once more, and kill if it may be; *sent* tells that an earlier order got no answer."""
     try:
         pod = _as_it_is(api, victim.pod)
         if pod is None or pod.terminating:
-            return _Try(
+            return Try(
                 killed=sent, final=True, lost=True, why="it is ending already, by somebody else's hand"
             )
         if not pod.ready and not order.unready:
-            return _Try(final=True, lost=True, why="it is not ready any more")
+            return Try(final=True, lost=True, why="it is not ready any more")
         if why := _minimum(api, victim, pod, order.floor):
-            return _Try(why=why)
+            return Try(why=why)
         return _send(api, pod, order)
     except Forbidden as error:  # no right, or a webhook that denies
         says = f"the API server forbids it: {error}; docs/kubernetes.md lists the rights of each fault"
-        return _Try(final=True, why=says)
+        return Try(final=True, why=says)
     except KubernetesError as error:
         if not error.passing:
             raise
-        return _Try(why=str(error))
+        return Try(why=str(error))
 
 
 def _as_it_is(api: Api, pod: Pod) -> Pod | None:
@@ -144,7 +145,7 @@ def _minimum(api: Api, victim: Target, pod: Pod, floor: Floor) -> str | None:
     return too_few(owner.full_name, ready=len(ready), wanted=owner.wanted, loses_ready=loses, floor=floor)
 
 
-def _send(api: Api, pod: Pod, order: Order) -> _Try:
+def _send(api: Api, pod: Pod, order: Order) -> Try:
     """Order the kill, on condition that the pod is still as it was just read.
 
     The precondition on ``resourceVersion`` makes one of two agents the loser.
@@ -167,12 +168,12 @@ def _send(api: Api, pod: Pod, order: Order) -> _Try:
             }
             api.post(f"{path}/eviction", body)
     except (NotThere, Changed) as error:
-        return _Try(why=str(error), changed=True)  # the next look says what became of it
+        return Try(why=str(error), changed=True)  # the next look says what became of it
     except KubernetesError as error:
         if not error.passing:
             raise
-        return _Try(why=budget_of(error.body) or str(error), sent=error.status != 429)
-    return _Try(killed=True)
+        return Try(why=budget_of(error.body) or str(error), sent=error.status != 429)
+    return Try(killed=True)
 
 
 def budget_of(status: Mapping[str, Any]) -> str | None:
@@ -200,7 +201,7 @@ def nothing_to_undo() -> None:
 def are_dying(*, place: dict[str, Any], namespace: str, victims: dict[str, str]) -> Fact:
     """Tell whether every one of the very pods is gone, or out of its Services and on its way."""
     with kubernetes.connect(place) as api:
-        alive = [name for name, uid in victims.items() if _lives(api, namespace, name, uid)]
+        alive = [name for name, uid in victims.items() if lives(api, namespace, name, uid)]
     says = f"still alive: {', '.join(alive)}" if alive else ""
     return Fact(holds=not alive, says=says, measured={"pods": len(victims) - len(alive)})
 
@@ -212,7 +213,8 @@ def are_replaced(*, place: dict[str, Any], namespace: str, owners: list[dict[str
     return Fact(holds=not missing, says="; ".join(missing), expected_by=by)
 
 
-def _lives(api: Api, namespace: str, name: str, uid: str) -> bool:
+def lives(api: Api, namespace: str, name: str, uid: str) -> bool:
+    """Whether the very pod is there and nobody has asked it to end."""
     try:
         pod = pod_of(api.get(_path(namespace, name)))
     except NotThere:

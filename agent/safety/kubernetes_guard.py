@@ -18,9 +18,9 @@ EXEMPT = "gameday/exempt"
 """Label on a pod, its owner or its namespace that keeps every fault away; its value is ``"true"``."""
 ENABLED = "gameday/enabled"
 """The label that ``GAMEDAY_OPT_IN`` asks for, in the same three places."""
-RUN = "gameday/run"
-"""Label on whatever a run makes or changes."""
 SYSTEM = "kube-"
+CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+"""Labels of nodes that the cluster itself runs on."""
 
 
 def forbidden(namespace: str, patterns: Sequence[str], own: str | None) -> str | None:
@@ -42,6 +42,22 @@ def forbidden(namespace: str, patterns: Sequence[str], own: str | None) -> str |
     if any(fnmatchcase(namespace, pattern) for pattern in patterns):
         return None
     return f"namespace {namespace} is not in GAMEDAY_NAMESPACES ({', '.join(patterns)})"
+
+
+def forbidden_node(node: str, labels: Mapping[str, str], patterns: Sequence[str]) -> str | None:
+    """Return why *node* may not be touched, None when it may.
+
+    A pattern with a wildcard never means a node of the control plane: that has to be written out.
+    """
+    if not patterns:
+        return f"GAMEDAY_NODES is not set, so no node may be touched; set it, such as GAMEDAY_NODES={node}"
+    if node in patterns:
+        return None
+    if any(role in labels for role in CONTROL_PLANE):
+        return "of the control plane, and GAMEDAY_NODES does not write it out"
+    if any(fnmatchcase(node, pattern) for pattern in patterns):
+        return None
+    return f"not in GAMEDAY_NODES ({', '.join(patterns)})"
 
 
 def is_pattern(name: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from agent.clients.workloads import RESTARTED_TO
 from agent.model import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ REVISION = "deployment.kubernetes.io/revision"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 UNDONE_TO = "gameday/undone-to"
 """Annotation of a workload: the revision that an undoing brought about."""
+OURS = (UNDONE_TO, RESTARTED_TO)
+"""Annotations that name a revision of our own making, after which nothing is run."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
@@ -67,7 +70,7 @@ class Rollout:
 
     ``revision`` changes with each rollout and not when the workload is only scaled; with ``uid`` it
     names the rollout for good, whatever is deleted and made again under the same name.  ``undoing`` is
-    whether this rollout undid another one.
+    whether this rollout is of our own making: it undid another one, or was a fault.
     """
 
     workload: Workload
@@ -107,7 +110,7 @@ def read_rollout(workload: Workload, found: Mapping[str, Any]) -> Rollout:
         revision=revision,
         progress=progress,
         says=says,
-        undoing=metadata.get("annotations", {}).get(UNDONE_TO) == revision,
+        undoing=any(metadata.get("annotations", {}).get(each) == revision for each in OURS),
     )
 
 

@@ -272,7 +272,7 @@ def test_of_two_agents_that_choose_the_same_pod_one_kills_it(
         with kubernetes.connect() as mine:
             mine.get("/version")
             together.wait()
-            told.append(pod_kills._kill(mine, victim, order))
+            told.append(pod_kills.kill_one(mine, victim, order))
 
     agents = [threading.Thread(target=kill) for _ in range(4)]
     for agent in agents:
