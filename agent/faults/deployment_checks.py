@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clients import kubernetes, workloads
 from agent.clients.kubernetes import RUN, Changed, NotThere
 from agent.clients.workloads import RESTARTED_TO
-from agent.faults.standby import still_there
+from agent.faults.standby import on_standby, still_there
 from agent.model import DidNotLand, Fact, Refused
 from agent.restorer.changes import Scaled
 from agent.restorer.orders import Order
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.clients.kubernetes import Api, Object
     from agent.faults.deployment_choice import Deployment
     from agent.faults.pod_choice import Floor
+    from agent.model import Json
 
 LANDS_WITHIN_S = 20.0
 POLL_S = 0.25
@@ -148,26 +149,25 @@ def are_scaled(*, place: dict[str, Any], order: dict[str, Any]) -> Fact:
     deadline = time.monotonic() + LANDS_WITHIN_S
     with kubernetes.connect(place) as api:
         while True:
-            counts = {each.name: _count(api, each) for each in told.changes if isinstance(each, Scaled)}
-            wrong = {name: (now, to) for name, (now, to) in counts.items() if now != to}
+            scaled = [each for each in told.changes if isinstance(each, Scaled)]
+            counts = {each.name: _count(api, each) for each in scaled}
+            wrong = [each for each in scaled if counts[each.name] != each.after]
             if not wrong or time.monotonic() > deadline:
                 break
             time.sleep(POLL_S)
-    says = "; ".join(f"{name} has {now} of {to} pods" for name, (now, to) in wrong.items())
-    return Fact(
-        holds=not wrong, says=says, measured={"replicas": {name: now for name, (now, _) in counts.items()}}
-    )
+        measured: dict[str, Json] = {"replicas": dict(counts), "restorers": on_standby(api, told)}
+    says = "; ".join(f"{each.name} has {counts[each.name]} of {each.after} pods" for each in wrong)
+    return Fact(holds=not wrong, says=says, measured=measured)
 
 
-def _count(api: Api, change: Scaled) -> tuple[int | None, int]:
-    """Return how many pods a Deployment has that nobody has asked to end, and how many are asked for."""
+def _count(api: Api, change: Scaled) -> int | None:
+    """Return how many pods a Deployment has that nobody has asked to end, None while nobody knows."""
     found = _read(api, change.namespace, change.deployment, change.uid)
-    if (
-        found is None
-        or found.get("status", {}).get("observedGeneration", 0) < found["metadata"]["generation"]
-    ):
-        return None, change.after
-    return found["status"].get("replicas", 0), change.after
+    if found is None:
+        return None
+    status = found.get("status", {})
+    seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+    return int(status.get("replicas", 0)) if seen else None
 
 
 def have_replicas_again(*, place: dict[str, Any], order: dict[str, Any], by: float) -> Fact:

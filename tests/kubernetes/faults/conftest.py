@@ -19,10 +19,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agent.faults.kubernetes_rights import RESTORER_RIGHTS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from conftest import Stage
+
+    from agent.faults.kubernetes_rights import Right
 
 PLAY = Path(__file__).with_name("play.py")
 
@@ -112,6 +116,17 @@ class Scene:
         config = json.loads(self.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": self.kubectl("create", "token", name).strip()}
         return self.through(config, name)
+
+    def lease(self, home: str) -> dict[str, Any] | None:
+        """Return the one Lease in namespace *home*, None when there is none."""
+        found = self.cluster.read("leases", "--namespace", home)["items"]
+        assert len(found) < 2, found
+        return dict(found[0]) if found else None
+
+    def leftovers(self, home: str) -> list[str]:
+        """Return what restorers left in namespace *home*, as kind and name."""
+        listed = self.cluster.kubectl("get", "jobs,leases,pods", "--namespace", home, "--output=name")
+        return sorted(listed.split())
 
     def answers(self, address: str) -> bool:
         """Whether a client inside the cluster gets an answer from *address*."""
@@ -236,6 +251,57 @@ def scene(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage) -
             "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=90s", within_s=95
         )
     return Scene(cluster=cluster, namespace=namespace, stage=stage, kubeconfig=cluster.kubeconfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The namespace that restorers run in, and the environment that says so."""
+
+    namespace: str
+    environ: dict[str, str]
+
+
+@pytest.fixture
+def home_of_restorers(scene: Scene, agent_image: str) -> Iterator[Home]:
+    """A namespace with the restorers' account, which has exactly the rights that the table names."""
+    name = f"{scene.namespace}-home"
+    scene.cluster.kubectl("create", "namespace", name)
+    scene.cluster.kubectl("create", "serviceaccount", "gameday-restorer", "--namespace", name)
+    subject = {"kind": "ServiceAccount", "name": "gameday-restorer", "namespace": name}
+    group = "rbac.authorization.k8s.io"
+    for index, (row, rights) in enumerate(RESTORER_RIGHTS.items()):
+        where = name if "namespace" in row else scene.namespace
+        whole = any(right.everywhere for right in rights)
+        kind = "ClusterRole" if whole else "Role"
+        meta = {"name": f"{name}-{index}", **({} if whole else {"namespace": where})}
+        scene.cluster.apply(
+            {"apiVersion": f"{group}/v1", "kind": kind, "metadata": meta, "rules": rules_of(rights)},
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": f"{kind}Binding",
+                "metadata": meta,
+                "roleRef": {"apiGroup": group, "kind": kind, "name": meta["name"]},
+                "subjects": [subject],
+            },
+        )
+    environ = {"GAMEDAY_RESTORER_NAMESPACE": name, "GAMEDAY_IMAGE": agent_image, "GAMEDAY_NODES": "*"}
+    yield Home(namespace=name, environ=environ)
+    for kind in ("clusterrole", "clusterrolebinding"):
+        names = [f"{name}-{index}" for index in range(len(RESTORER_RIGHTS))]
+        scene.cluster.kubectl("delete", kind, *names, "--ignore-not-found")
+    scene.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def rules_of(rights: Iterable[Right]) -> list[dict[str, Any]]:
+    """Return *rights* as the rules of a role."""
+    return [
+        {
+            "apiGroups": [each.group],
+            "resources": [each.resource + (f"/{each.subresource}" if each.subresource else "")],
+            "verbs": [each.verb],
+        }
+        for each in rights
+    ]
 
 
 @pytest.fixture
