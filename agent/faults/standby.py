@@ -39,6 +39,7 @@ LEASE_S = 10.0
 READY_WITHIN_S = 60.0
 """An image that is on the node is ready in 3 s; one that has to be pulled takes longer."""
 SECOND_WITHIN_S = 10.0
+ASK_S = 3.0
 POLL_S = 0.25
 CHANGED = "gameday/changed"
 """Annotation of the Lease: the changes were made."""
@@ -202,7 +203,7 @@ def _write(api: Api, order: Order, notes: Mapping[str, str]) -> Object:
     body: Object = {"spec": {"renewTime": _now()}}
     if notes:
         body["metadata"] = {"annotations": dict(notes)}
-    return api.patch(lease_path(order.namespace, order.mark), body)
+    return api.patch(lease_path(order.namespace, order.mark), body, timeout_s=ASK_S)
 
 
 def _beats(lease: Object) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The run's own side of both dead men: it beats for the reaper and renews the platforms' leases.
 
-A thread of the process that injects.  It never decides anything: when it stops, others heal.
+Two threads of the process that injects.  They never decide anything: when they stop, others heal.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None
     beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload), daemon=True)
     beating.name = "lifeline"
     beating.start()
+    # Of its own, because a platform that answers slowly must not look like a run that hangs.
+    threading.Thread(target=_keep_leases, args=(run, store.home), name="leases", daemon=True).start()
 
 
 def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
@@ -91,9 +93,8 @@ def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
 
 
 def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> None:
-    """Beat until this process ends: towards the reaper, the store and the leases."""
+    """Beat until this process ends: towards the reaper and the store."""
     store = Store(home)
-    renewed: dict[str, float] = {}
     stored = 0.0
     while True:
         try:
@@ -101,12 +102,23 @@ def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> Non
             if time.monotonic() - stored > STORE_BEAT_S:
                 store.beat(run.id)
                 stored = time.monotonic()
-            _renew_leases(store, run.id, renewed)
         except BrokenPipeError:
             os.close(pipe)
             pipe = _replace_reaper(run, store, preload)
-        except Exception as error:  # noqa: BLE001  # boundary: a lease that fails to renew ends its fault, which is safe
+        except Exception as error:  # noqa: BLE001  # boundary: the reaper judges, not this thread
             log.warning("beat_failed", run=run.id, why=str(error))
+        time.sleep(BEAT_S)
+
+
+def _keep_leases(run: RunContext, home: Path) -> None:
+    """Renew the platforms' leases until this process ends."""
+    store = Store(home)
+    renewed: dict[str, float] = {}
+    while True:
+        try:
+            _renew_leases(store, run.id, renewed)
+        except Exception as error:  # noqa: BLE001  # boundary: a lease that fails to renew ends its fault, which is safe
+            log.warning("lease_not_renewed", run=run.id, why=str(error))
         time.sleep(BEAT_S)
 
 
