@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.faults import kubernetes_families, kubernetes_rights
 from agent.faults.kubernetes_families import FAMILIES, Where, rules
+from agent.faults.standby_jobs import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,9 @@ def files() -> Iterator[tuple[Path, str]]:
         yield HERE / "rights" / name / "kustomization.yaml", COMPONENT
         yield HERE / "rights" / name / "rights.yaml", _role(name, family)
     yield HERE / "chart" / "rights.yaml", _for_the_chart()
-    yield _between("rights", kubernetes_rights.table(), DOCS / "kubernetes.md")
+    restorers = kubernetes_rights.table(kubernetes_rights.RESTORER_RIGHTS, of="restorer")
+    page, text = _between("rights", kubernetes_rights.table(), DOCS / "kubernetes.md")
+    yield _between("restorer-rights", restorers, page, text)
     yield _between("families", kubernetes_families.table(), DOCS / "in-the-cluster.md")
 
 
@@ -53,6 +56,7 @@ def _role(name: str, family: Family) -> str:
     everywhere = family.where is Where.EVERYWHERE
     role, binding = ("ClusterRole", "ClusterRoleBinding") if everywhere else ("Role", "RoleBinding")
     lines = "\n".join(f"  - {json.dumps(rule)}" for rule in rules(family.rights))
+    account = ACCOUNT if family.restorer else "gameday"
     return f"""\
 {MADE}# Lets the agent {family.says}.
 apiVersion: {GROUP}/v1
@@ -69,7 +73,7 @@ metadata:
   name: gameday-{name}
   labels: {{app.kubernetes.io/name: gameday}}
 roleRef: {{apiGroup: {GROUP}, kind: {role}, name: gameday-{name}}}
-subjects: [{{kind: ServiceAccount, name: gameday, namespace: gameday}}]
+subjects: [{{kind: ServiceAccount, name: {account}, namespace: gameday}}]
 """
 
 
@@ -77,14 +81,17 @@ def _for_the_chart() -> str:
     """Return every family as the chart's templates read it."""
     lines = [MADE.rstrip()]
     for name, family in FAMILIES.items():
-        lines += [f"{name}:", f"  where: {family.where}", "  rules:"]
+        lines += [f"{name}:", f"  where: {family.where}"]
+        lines += [f"  account: {ACCOUNT}"] if family.restorer else []
+        lines += ["  rules:"]
         lines += [f"    - {json.dumps(rule)}" for rule in rules(family.rights)]
     return "\n".join(lines) + "\n"
 
 
-def _between(mark: str, table: str, page: Path) -> tuple[Path, str]:
-    """Return *page* with *table* between its marks."""
-    before, opening, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+def _between(mark: str, table: str, page: Path, text: str | None = None) -> tuple[Path, str]:
+    """Return *page*, or its *text* if that is given, with *table* between its marks."""
+    found = page.read_text(encoding="utf-8") if text is None else text
+    before, opening, rest = found.partition(f"<!-- {mark} -->\n")
     _, closing, after = rest.partition(f"\n<!-- /{mark} -->")
     assert opening and closing, f"{page} has no place for the table of {mark}"  # noqa: PT018  # one fact
     return page, f"{before}{opening}{table}{closing}{after}"

@@ -19,6 +19,8 @@ from agent.safety.door import inject
 if TYPE_CHECKING:
     from agent.model import Json
 
+IN_A_JOB = True
+"""Restorers in the cluster put numbers back, and controllers finish rollouts, whoever died."""
 READY_AGAIN_S = 120.0
 """So long after its longest duration a scaled Deployment may take to have its replicas ready again."""
 

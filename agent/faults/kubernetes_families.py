@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.faults.kubernetes_rights import RIGHTS
+from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,11 +32,14 @@ class Family:
     rows: tuple[str, ...]
     says: str
     where: Where = Where.TARGETS
+    restorer: bool = False
+    """Whether it is for the account of restorers, and *rows* are of :data:`RESTORER_RIGHTS`."""
 
     @property
     def rights(self) -> frozenset[Right]:
         """Everything that the rows need."""
-        return frozenset(right for row in self.rows for right in RIGHTS[row])
+        table = RESTORER_RIGHTS if self.restorer else RIGHTS
+        return frozenset(right for row in self.rows for right in table[row])
 
 
 FAMILIES: dict[str, Family] = {
@@ -64,6 +67,35 @@ FAMILIES: dict[str, Family] = {
         says="start an injector inside a pod",
     ),
     "networkpolicies": Family(rows=("networkpolicies.isolate",), says="isolate pods by a policy of its own"),
+    "deployments-scale": Family(rows=("deployments.scale",), says="scale Deployments"),
+    "deployments-restart": Family(rows=("deployments.restart",), says="restart Deployments"),
+    "nodes": Family(
+        rows=("nodes.cordon, nodes.taint", "nodes.drain", "nodes.taint effect: NoExecute"),
+        says="cordon, drain and taint nodes",
+        where=Where.EVERYWHERE,
+    ),
+    "restorers": Family(
+        rows=("restorers", "heal --sweep of changed values"),
+        says="put restorers on standby beside it, the dead men of changed values",
+        where=Where.OWN,
+    ),
+    "restorer": Family(
+        rows=("in the restorers' namespace",),
+        says="or rather a restorer, watch whether its fault is renewed",
+        where=Where.OWN,
+        restorer=True,
+    ),
+    "restorer-deployments": Family(
+        rows=("of deployments.scale",),
+        says="or rather a restorer, put a Deployment's number of replicas back",
+        restorer=True,
+    ),
+    "restorer-nodes": Family(
+        rows=("of nodes.cordon, nodes.taint, nodes.drain",),
+        says="or rather a restorer, free nodes",
+        where=Where.EVERYWHERE,
+        restorer=True,
+    ),
     "jobs": Family(
         rows=("GAMEDAY_EXECUTOR=kubernetes-job", "a run in a Job"),
         says="play runs in Jobs beside it, under its own account",

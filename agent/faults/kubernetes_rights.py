@@ -192,11 +192,11 @@ RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
         *_all("leases", "get", "patch", group=_LEASES),
         *_all("jobs", "get", group="batch"),
     ),
-    "deployments.scale": (
+    "of deployments.scale": (
         *_get("deployments", group="apps"),
         *_all("deployments/scale", "patch", group="apps"),
     ),
-    "nodes.cordon, nodes.taint, nodes.drain": _all("nodes", "get", "patch", everywhere=True),
+    "of nodes.cordon, nodes.taint, nodes.drain": _all("nodes", "get", "patch", everywhere=True),
 }
 """What the service account of restorers needs: for its Lease, and for each kind of value to put back."""
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from agent.model import Json
     from agent.restorer.orders import Known
 
+IN_A_JOB = True
+"""Restorers in the cluster free the nodes, whoever died."""
+
 
 def cordon(
     *,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
+from agent.clients import jobs
 from agent.clients.kubernetes import RUN
 from agent.restorer.orders import ORDER
 
@@ -23,41 +23,40 @@ STANDBYS = 2
 """Restorers per fault, on different nodes: one may die with its node."""
 OUTLIVES_S = 3600.0
 """A restorer that cannot reach the API server goes on trying for so long after the fault's hard end."""
-KEPT_S = 3600
+KEPT_S = 3600.0
 """So long after it has put everything back, the Job is kept with its logs."""
 LEAVES_AFTER_S = 10
 """A node that is not heard of loses its restorer after that, and another one is started elsewhere."""
-USER = 10001
-"""The image's own user (Dockerfile)."""
 
 
 def job_of(order: Order, *, run: str, image: str, avoid: Sequence[str]) -> Object:
     """Return the Job that carries *order* out; it never runs on the nodes to *avoid*."""
     written = json.dumps(order.to_json())
-    labels = {RUN: run, "app.kubernetes.io/name": "gameday-restorer"}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": order.mark,
-            "namespace": order.namespace,
-            "labels": labels,
-            "annotations": {RESTORE: written},
-        },
-        "spec": {
-            "parallelism": STANDBYS,
-            "backoffLimit": 1000,
-            "activeDeadlineSeconds": math.ceil(order.hard_end_s + OUTLIVES_S),
-            "ttlSecondsAfterFinished": KEPT_S,
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
-                },
-                "spec": {**_place(order, avoid), **_pod(written, image)},
-            },
-        },
-    }
+    job = jobs.job(
+        jobs.Work(
+            name=order.mark,
+            namespace=order.namespace,
+            image=image,
+            command=("-m", "agent.restorer"),
+            deadline_s=order.hard_end_s + OUTLIVES_S,
+            grace_s=30.0,
+            keep_s=KEPT_S,
+            account=ACCOUNT,
+            cpu="20m",
+            memory="160Mi",
+            labels={RUN: run, "app.kubernetes.io/name": ACCOUNT},
+            annotations={RESTORE: written},
+            environ={ORDER: written},
+        )
+    )
+    spec = job["spec"]
+    del spec["completions"]  # the first that has put everything back is enough
+    del spec["podReplacementPolicy"]  # a pod on a dead node never fails, and is to be replaced all the same
+    spec |= {"parallelism": STANDBYS, "backoffLimit": 1000}
+    pod = spec["template"]["spec"]
+    pod |= {**_place(order, avoid), "restartPolicy": "OnFailure", "automountServiceAccountToken": True}
+    pod["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    return job
 
 
 def _place(order: Order, avoid: Sequence[str]) -> dict[str, Any]:
@@ -83,38 +82,3 @@ def _place(order: Order, avoid: Sequence[str]) -> dict[str, Any]:
         for state in ("not-ready", "unreachable")
     ]
     return {"affinity": affinity, "tolerations": silent}
-
-
-def _pod(written: str, image: str) -> dict[str, Any]:
-    return {
-        "serviceAccountName": ACCOUNT,
-        "automountServiceAccountToken": True,
-        "restartPolicy": "OnFailure",
-        "terminationGracePeriodSeconds": 30,
-        "enableServiceLinks": False,  # their variables would begin with GAMEDAY_, as settings do
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": "restorer",
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["python", "-m", "agent.restorer"],
-                "env": [{"name": ORDER, "value": written}],
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "resources": {
-                    "requests": {"cpu": "20m", "memory": "96Mi"},
-                    "limits": {"memory": "192Mi"},
-                },
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-            }
-        ],
-    }
