@@ -113,7 +113,7 @@ def parse_table(listed: Mapping[str, Any]) -> Table:
 
 
 def _value(element: Any) -> str:
-    return str(element["elem"]["val"] if isinstance(element, dict) else element)
+    return str(element["elem"]["val"] if isinstance(element, dict) and "elem" in element else element)
 
 
 def _nft(space: Namespace, arguments: list[str], script: str = "") -> str:

@@ -106,6 +106,12 @@ def device_towards(address: str) -> str:
     return str(routes[0]["dev"])
 
 
+def links() -> tuple[str, ...]:
+    """Return the interfaces of this thread's network namespace, the loopback left out."""
+    listed = json.loads(_call("ip", ["-j", "link", "show"]))
+    return tuple(str(each["ifname"]) for each in listed if "LOOPBACK" not in each["flags"])
+
+
 @functools.cache
 def why_no_netem() -> str | None:
     """Return why this machine cannot delay packets, or None when it can.

@@ -125,8 +125,8 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right(group="batch", resource="jobs", verb="delete"),
         Right(group="networking.k8s.io", resource="networkpolicies", verb="delete"),
     ),
-    "pods.partition, pods.drop": (*_CHOOSE, *INSIDE),
-    "pods.partition, pods.drop towards service/ or pods/": (
+    "pods.partition, pods.drop, pods.delay, pods.fail_requests": (*_CHOOSE, *INSIDE),
+    "pods.partition, pods.drop, pods.delay, pods.fail_requests towards service/ or pods/": (
         *_get("services"),
         *_list("services"),
         *_list("endpointslices", group="discovery.k8s.io"),

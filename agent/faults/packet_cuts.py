@@ -1,9 +1,7 @@
 """Packets that are dropped: one nftables table for each injection, which the kernel itself disarms.
 
-A packet is dropped while two elements live: ``lease``, which is renewed, and ``span``, which never
-is.  When either times out the rules match nothing any more, whoever is dead by then, and however
-the clocks of this machine were set.  A table of its own keeps injections out of each other's way:
-their counters, their ends and their undoing have nothing in common.
+A table of its own keeps injections out of each other's way: their counters, their ends and their
+undoing have nothing in common.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.clients import nft
 from agent.clients.netns import Namespace, NamespaceGone
+from agent.faults import packet_rules as rules
 from agent.model import Fact
 
 if TYPE_CHECKING:
@@ -26,12 +25,10 @@ OWN_MARK = 0x67616D65
 """The firewall mark of the agent's own test packets (``game``), so that they are not counted as dose."""
 DISCARD_PORT = 9
 """Where a test packet goes when the scope names no port (RFC 863)."""
-DNS_PORT = 53
 GRAIN = 10_000
 """A fraction is carried in steps of one in so many."""
-FAMILIES = {4: "ip", 6: "ip6"}
 NEIGHBOURS = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert"
-_HOOKS = {"egress": ("output", "daddr"), "ingress": ("input", "saddr")}
+_HOOKS = {"egress": "output", "ingress": "input"}
 
 
 def script(table: str, scope: Scope, *, loss_fraction: float, lease_s: float, max_duration_s: float) -> str:
@@ -44,14 +41,9 @@ def script(table: str, scope: Scope, *, loss_fraction: float, lease_s: float, ma
     Source:
         nft(8); measured on Linux 6.18 with nft 1.0.6: elements end within 30 ms of their timeout.
     """
-    lines = [
-        f"add table inet {table}",
-        f"add set inet {table} lease {{ type nf_proto; flags timeout; }}",
-        f"add set inet {table} span {{ type nf_proto; flags timeout; }}",
-        *(f"add counter inet {table} {name}" for name in ("own", "met", "dropped")),
-        f"add chain inet {table} fault",
-        f"add rule inet {table} fault meta nfproto != @lease return",
-        f"add rule inet {table} fault meta nfproto != @span return",
+    lines = rules.begin(table, scope, counters=("own", "met", "dropped"))
+    lines += [f"add chain inet {table} fault", *rules.while_armed(table, "fault")]
+    lines += [
         f"add rule inet {table} fault meta mark {OWN_MARK:#x} counter name own drop",
         f"add rule inet {table} fault counter name met",
     ]
@@ -61,7 +53,7 @@ def script(table: str, scope: Scope, *, loss_fraction: float, lease_s: float, ma
         )
     lines.append(f"add rule inet {table} fault counter name dropped drop")
     lines += _hooks(table, scope)
-    lines += [_element("add", table, "span", max_duration_s), _element("add", table, "lease", lease_s)]
+    lines += rules.arm(table, lease_s=lease_s, max_duration_s=max_duration_s)
     return "\n".join(lines) + "\n"
 
 
@@ -75,13 +67,9 @@ def own_packet(scope: Scope) -> dict[str, Json]:
 
 
 def renew(*, table: str, path: str, inode: int, lease_s: float) -> Fact:
-    """Give the lease another *lease_s*; one that has lapsed stays lapsed, and the span is untouched.
-
-    Deleted and added in one transaction, because an element that is only added again keeps its end.
-    """
-    again = _element("delete", table, "lease") + "\n" + _element("add", table, "lease", lease_s) + "\n"
+    """Give the lease another *lease_s*; one that has lapsed stays lapsed, and the span is untouched."""
     try:
-        nft.run(Namespace(path=path, inode=inode), again)
+        nft.run(Namespace(path=path, inode=inode), rules.renewed(table, lease_s))
     except (nft.NotThereError, NamespaceGone):
         return Fact(holds=False, says="the lease has lapsed already")
     return Fact(holds=True)
@@ -140,51 +128,19 @@ def dose(table: Table) -> Fact:
     return Fact(holds=not says, says=says, measured={**measured, **share})
 
 
-def milliseconds(seconds: float) -> str:
-    """Return *seconds* as nft writes a time, at least one millisecond."""
-    return f"{max(1, round(seconds * 1000))}ms"
-
-
 def _hooks(table: str, scope: Scope) -> list[str]:
     lines = []
-    for direction, (hook, side) in _HOOKS.items():
+    for direction, hook in _HOOKS.items():
         if scope.direction not in (direction, "both"):
             continue
         chain = f"inet {table} {direction}"
         lines.append(f"add chain {chain} {{ type filter hook {hook} priority -300; policy accept; }}")
         lines.append(f"add rule {chain} icmpv6 type {{ {NEIGHBOURS} }} return")
-        lines += [f"add rule {chain} {match} return" for match in _spared(scope, direction, side)]
-        lines += [f"add rule {chain} {match} jump fault" for match in _matches(scope, side)]
+        lines += [f"add rule {chain} {match} return" for match in rules.spared(scope, direction)]
+        lines += [
+            f"add rule {chain} {match} jump fault" for match in rules.matches(scope, rules.SIDES[direction])
+        ]
     return lines
-
-
-def _spared(scope: Scope, direction: str, side: str) -> list[str]:
-    found = [f"{FAMILIES[network.version]} {side} {network}" for network in scope.spared]
-    if scope.spares_dns:
-        found.append(f"{_layer4('any')} th {'dport' if direction == 'egress' else 'sport'} {DNS_PORT}")
-    return found
-
-
-def _matches(scope: Scope, side: str) -> list[str]:
-    peers = [
-        f"{FAMILIES[version]} {side} {{ {', '.join(map(str, scope.of_version(version)))} }}"
-        for version in (scope.versions if scope.networks else ())
-    ]
-    ports = [""]
-    if scope.port is not None:
-        ports = [f"{_layer4(scope.protocol)} th {end} {scope.port}" for end in ("dport", "sport")]
-    elif scope.protocol != "any":
-        ports = [_layer4(scope.protocol)]
-    return [" ".join(filter(None, (peer, port))) for peer in peers or [""] for port in ports]
-
-
-def _layer4(protocol: str) -> str:
-    return "meta l4proto { tcp, udp }" if protocol == "any" else f"meta l4proto {protocol}"
-
-
-def _element(verb: str, table: str, name: str, timeout_s: float | None = None) -> str:
-    after = "" if timeout_s is None else f" timeout {milliseconds(timeout_s)}"
-    return f"{verb} element inet {table} {name} {{ ipv4{after}, ipv6{after} }}"
 
 
 def _armed(table: Table) -> bool:

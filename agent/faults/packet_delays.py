@@ -47,7 +47,7 @@ def devices_of(space: Namespace, scope: Scope) -> dict[str, tuple[Network, ...]]
             device = tc.device_towards(str(network.network_address))
             found[device] = (*found.get(device, ()), network)
         for device in found:
-            _refuse_foreign(device, tc.qdiscs(device))
+            refuse_foreign(device, tc.qdiscs(device))
         return found
 
     return space.inside(look)
@@ -63,6 +63,15 @@ def round_trip(scope: Scope) -> dict[str, Json]:
     single = scope.protocol == "any" and scope.port is None
     measurable = single or (scope.port is not None and scope.protocol != "udp")
     return {"address": str(scope.networks[0].network_address) if measurable else "", "port": scope.port}
+
+
+def qdisc_commands(device: str, handle: str, *, latency_ms: float, jitter_ms: float) -> list[str]:
+    """Return the lines for ``tc -batch`` that put a netem on *device* which no packet reaches by itself."""
+    netem = f"netem delay {latency_ms:.3f}ms" + (f" {jitter_ms:.3f}ms" if jitter_ms else "")
+    return [
+        f"qdisc add dev {device} root handle {handle} prio bands 4 priomap {PRIOMAP}",
+        f"qdisc add dev {device} parent {handle}4 {netem} limit {QUEUE_PACKETS}",
+    ]
 
 
 def commands(
@@ -81,11 +90,7 @@ def commands(
     Source:
         tc-prio(8), tc-netem(8), tc-u32(8); the port is looked for behind an IP header without options.
     """
-    netem = f"netem delay {latency_ms:.3f}ms" + (f" {jitter_ms:.3f}ms" if jitter_ms else "")
-    lines = [
-        f"qdisc add dev {device} root handle {handle} prio bands 4 priomap {PRIOMAP}",
-        f"qdisc add dev {device} parent {handle}4 {netem} limit {QUEUE_PACKETS}",
-    ]
+    lines = qdisc_commands(device, handle, latency_ms=latency_ms, jitter_ms=jitter_ms)
     for network in networks:
         protocol, selector, priority = _SELECTOR[network.version]
         lines += [
@@ -174,7 +179,13 @@ def _matches(selector: str, scope: Scope) -> list[str]:
     return [layer + end for layer in layers for end in ends]
 
 
-def _refuse_foreign(device: str, qdiscs: Sequence[Qdisc]) -> None:
+def refuse_foreign(device: str, qdiscs: Sequence[Qdisc]) -> None:
+    """Refuse a *device* that has a queueing discipline that somebody put there.
+
+    Raises:
+        Refused: It has.
+        Unsupported: Its name is none that tc could be told.
+    """
     if not re.fullmatch(r"[\w.@:-]+", device):
         raise Unsupported(f"unsupported: tc cannot be told of an interface called {device!r}")
     for qdisc in qdiscs:

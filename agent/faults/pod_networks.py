@@ -1,32 +1,35 @@
-"""Cuts the network of pods, towards named peers, from inside the pods themselves."""
+"""Cuts and slows the network of pods, towards named peers, from inside the pods themselves."""
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from agent import settings as settings_of
-from agent.clients import kubernetes, nft
-from agent.faults import pod_streams
-from agent.faults.packet_cuts import DNS_PORT, GRAIN
-from agent.faults.packet_scope import check_duration, scope
-from agent.faults.pod_choice import candidates
-from agent.faults.pod_peers import addresses_of, api_server
-from agent.injector.orders import Cut
-from agent.model import Call, UsageError
-from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.clients import kubernetes
+from agent.faults.packet_cuts import GRAIN
+from agent.faults.packet_scope import check_delay
+from agent.faults.pod_far import Far
+from agent.faults.pod_follow import Near
+from agent.faults.pod_inside import Inside, put_inside
+from agent.faults.pod_streams import Kit
+from agent.injector.orders import Cut, Hold
+from agent.model import UsageError
 
 if TYPE_CHECKING:
-    from agent.clients.kubernetes import Api
-    from agent.faults.packet_scope import Scope
+    from collections.abc import Callable
+    from typing import Any
+
+    from agent.faults.pod_choice import Target
+    from agent.injector.orders import Scoped
     from agent.model import Json
 
-__all__ = ["IN_A_JOB", "drop", "partition"]
+__all__ = ["IN_A_JOB", "delay", "drop", "fail_requests", "partition"]
 
 IN_A_JOB = True
-"""The stream, the lease and the kernel of the pod that is hit end every cut."""
+"""The stream, the lease and the kernel of the pod that is hit end every fault here."""
+DOWNSTREAM = "downstream"
+"""Towards whoever opened a connection: held once a round trip, as netem holds it."""
 
 
 def partition(
@@ -41,6 +44,7 @@ def partition(
     fraction: float | None = None,
     seed: int | None = None,
     allow_bare: bool = True,
+    follow: bool = False,
     max_duration_s: float = 60.0,
 ) -> dict[str, Json]:
     """Lose every packet between pods and *peers*, established connections included.
@@ -52,8 +56,9 @@ def partition(
     Args:
         namespace: Where; it has to be in ``GAMEDAY_NAMESPACES``.
         selector: Label selector of the pods whose network is cut; never empty.
-        peers: Addresses, networks, ``service/NAME`` or ``pods/SELECTOR`` of the same namespace,
-            looked up once; none means everybody, and then *port* is needed.
+        peers: Addresses, networks, ``service/NAME`` or ``pods/SELECTOR`` of the same namespace, or
+            ``host/NAME`` as the pod's own resolver sees it; none means everybody, and then *port* is
+            needed.
         port: Only packets with this port at either end, as the pod sees them: a Service's own port on
             the way to a Service.
         protocol: ``tcp``, ``udp`` or ``any``.
@@ -62,6 +67,8 @@ def partition(
         fraction: Which share of the matching pods, rounded down.
         seed: Repeats the choice.
         allow_bare: Also choose pods that nothing replaces; nothing has to replace them here.
+        follow: While it lasts, hit pods that came in the place of victims or that a *fraction* of more
+            pods asks for, within the radius, and look peers up again.  Hosts are looked up again anyway.
         max_duration_s: The fault ends after this, whatever happens; 0 < max_duration_s <= 86400.
 
     Returns:
@@ -85,8 +92,16 @@ def partition(
     """
     return _cut(
         "pods.partition",
-        _Victims(namespace, selector, quantity, fraction, seed, allow_bare),
-        _Far(peers, port, protocol, direction),
+        Near(
+            namespace=namespace,
+            selector=selector,
+            quantity=quantity,
+            fraction=fraction,
+            seed=seed,
+            allow_bare=allow_bare,
+            follow=follow,
+        ),
+        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
         loss_fraction=1.0,
         max_duration_s=max_duration_s,
     )
@@ -105,6 +120,7 @@ def drop(
     fraction: float | None = None,
     seed: int | None = None,
     allow_bare: bool = True,
+    follow: bool = False,
     max_duration_s: float = 60.0,
 ) -> dict[str, Json]:
     """Lose *loss_fraction* of the packets between pods and *peers*, each by chance.
@@ -121,6 +137,7 @@ def drop(
         fraction: Which share of the matching pods.
         seed: Repeats the choice of pods.
         allow_bare: Also choose pods that nothing replaces.
+        follow: Whether pods and peers that come later are hit.
         max_duration_s: The fault ends after this, whatever happens.
 
     Returns:
@@ -143,81 +160,231 @@ def drop(
         raise UsageError(f"loss_fraction: {loss_fraction!r} is not between 0.0001 and 1")
     return _cut(
         "pods.drop",
-        _Victims(namespace, selector, quantity, fraction, seed, allow_bare),
-        _Far(peers, port, protocol, direction),
+        Near(
+            namespace=namespace,
+            selector=selector,
+            quantity=quantity,
+            fraction=fraction,
+            seed=seed,
+            allow_bare=allow_bare,
+            follow=follow,
+        ),
+        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
         loss_fraction=loss_fraction,
         max_duration_s=max_duration_s,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Victims:
-    """Whose network, as the arguments of a fault say it."""
-
-    namespace: str
-    selector: str
-    quantity: int | None
-    fraction: float | None
-    seed: int | None
-    allow_bare: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Far:
-    """Towards whom, as the arguments of a fault say it."""
-
-    peers: list[str] | None
-    port: int | None
-    protocol: str
-    direction: str
-
-
-def _cut(
-    fault: str, near: _Victims, far: _Far, *, loss_fraction: float, max_duration_s: float
+def delay(
+    *,
+    namespace: str,
+    selector: str,
+    latency_ms: float,
+    jitter_ms: float = 0.0,
+    peers: list[str] | None = None,
+    port: int | None = None,
+    protocol: str = "any",
+    direction: str = "both",
+    established: Literal["reset", "keep"] = "reset",
+    quantity: int | None = None,
+    fraction: float | None = None,
+    seed: int | None = None,
+    allow_bare: bool = True,
+    follow: bool = False,
+    max_duration_s: float = 60.0,
 ) -> dict[str, Json]:
-    check_duration(max_duration_s)
+    """Make each round trip between pods and *peers* take *latency_ms* longer, plus or minus *jitter_ms*.
+
+    By netem where the node's kernel has it.  Else TCP connections are led through a proxy in the same
+    container, which holds what goes back to whoever opened one; what is open already is reset, so that
+    it comes again through the proxy, and what goes through it ends when the fault is healed.  With a
+    proxy, a connection itself comes up at once, and one that a peer opens seems to come from the pod's
+    own address.  The dose says ``by`` which it was.
+
+    Args:
+        namespace: As for :func:`partition`, like everything below but what is told here.
+        selector: Whose network.
+        latency_ms: 0 < latency_ms <= 60000.
+        jitter_ms: Half-width of a uniform spread, 0 <= jitter_ms <= latency_ms.
+        peers: Towards whom.
+        port: The port of the end that listens: of the peer for what the pod opens (``egress``), of the
+            pod for what a peer opens (``ingress``).
+        protocol: ``tcp``, ``udp`` or ``any``; a proxy holds TCP only.
+        direction: Who opens the connection: the pod (``egress``), a peer (``ingress``), or ``both``.
+        established: ``keep`` leaves open connections alone; netem holds them all the same.
+        quantity: How many pods.
+        fraction: Which share of the matching pods.
+        seed: Repeats the choice of pods.
+        allow_bare: Also choose pods that nothing replaces.
+        follow: Whether pods and peers that come later are hit.
+        max_duration_s: The fault ends after this, whatever happens.
+
+    Returns:
+        As :func:`partition`; measured are ``by``, ``own_round_trip_ms`` or ``round_trip_ms``, and when it
+        is healed ``packets_delayed``, or ``connections``, ``held``, ``held_p50_ms``, ``held_p99_ms``.
+
+    Raises:
+        UsageError: An argument makes no sense.  Nothing was injected.
+        NoTargets: As for :func:`partition`, like everything below.
+        Refused: The same.
+        Unsupported: The same.
+        NoInjector: The same; also where a pod can neither netem nor redirect.
+
+    Undo:
+        As for :func:`partition`.
+
+    Dead man:
+        As for :func:`partition`: rules of the kernel's that end with their lease give packets to netem or
+        lead connections to the proxy.
+    """
+    check_delay(latency_ms, jitter_ms)
+    toxic = {"kind": "delay", "latency_ms": float(latency_ms), "jitter_ms": float(jitter_ms)}
+    return _hold(
+        "pods.delay",
+        Near(
+            namespace=namespace,
+            selector=selector,
+            quantity=quantity,
+            fraction=fraction,
+            seed=seed,
+            allow_bare=allow_bare,
+            follow=follow,
+        ),
+        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
+        toxic={**toxic, "direction": DOWNSTREAM},
+        established=established,
+        max_duration_s=max_duration_s,
+    )
+
+
+def fail_requests(
+    *,
+    namespace: str,
+    selector: str,
+    status: int = 503,
+    path: str = "*",
+    header: str = "",
+    value: str = "*",
+    toxicity: float = 1.0,
+    peers: list[str] | None = None,
+    port: int | None = None,
+    direction: str = "both",
+    established: Literal["reset", "keep"] = "reset",
+    quantity: int | None = None,
+    fraction: float | None = None,
+    seed: int | None = None,
+    allow_bare: bool = True,
+    follow: bool = False,
+    max_duration_s: float = 60.0,
+) -> dict[str, Json]:
+    """Answer HTTP/1.1 requests between pods and *peers* with *status* in the upstream's place.
+
+    A proxy in the pod does it, as for :func:`delay`; what is no plain HTTP/1.1 passes.
+
+    Args:
+        namespace: As for :func:`delay`, like everything below but what is told here.
+        selector: Whose network.
+        status: 100 <= status <= 599.
+        path: Only requests whose target matches this pattern.
+        header: Only requests with this header, whose value matches *value*.
+        value: The pattern for *header*.
+        toxicity: The share of matching requests, 0 to 1.
+        peers: Towards whom.
+        port: The port of the end that listens.
+        direction: Who opens the connection.
+        established: ``keep`` leaves open connections alone.
+        quantity: How many pods.
+        fraction: Which share of the matching pods.
+        seed: Repeats the choice of pods, and of requests.
+        allow_bare: Also choose pods that nothing replaces.
+        follow: Whether pods and peers that come later are hit.
+        max_duration_s: The fault ends after this, whatever happens.
+
+    Returns:
+        As :func:`delay`; ``failed`` requests are counted when it is healed.
+
+    Raises:
+        UsageError: An argument makes no sense.  Nothing was injected.
+        NoTargets: As for :func:`partition`, like everything below.
+        Refused: The same.
+        Unsupported: The same.
+        NoInjector: The same.
+
+    Undo:
+        As for :func:`partition`.
+
+    Dead man:
+        As for :func:`delay`.
+    """
+    if not 100 <= status <= 599:
+        raise UsageError(f"status: {status!r} is not between 100 and 599")
+    if not 0 <= toxicity <= 1:
+        raise UsageError(f"toxicity: {toxicity!r} is not between 0 and 1")
+    toxic: dict[str, Any] = {"kind": "fail_requests", "status": float(status), "path": path}
+    toxic |= {"header": header, "value": value, "toxicity": toxicity}
+    toxic |= {} if seed is None else {"seed": seed}
+    return _hold(
+        "pods.fail_requests",
+        Near(
+            namespace=namespace,
+            selector=selector,
+            quantity=quantity,
+            fraction=fraction,
+            seed=seed,
+            allow_bare=allow_bare,
+            follow=follow,
+        ),
+        Far(peers=tuple(peers or ()), port=port, protocol="tcp", direction=direction),
+        toxic=toxic,
+        established=established,
+        max_duration_s=max_duration_s,
+    )
+
+
+def _cut(fault: str, near: Near, far: Far, *, loss_fraction: float, max_duration_s: float) -> dict[str, Json]:
+    def order_of(given: dict[str, Any]) -> Cut:
+        return Cut(loss_fraction=loss_fraction, **given)
+
+    return _towards(fault, near, far, order_of, {"loss_fraction": loss_fraction}, max_duration_s)
+
+
+def _hold(
+    fault: str, near: Near, far: Far, *, toxic: dict[str, Any], established: str, max_duration_s: float
+) -> dict[str, Json]:
+    if established not in ("reset", "keep"):
+        raise UsageError(f"established: {established!r} is neither reset nor keep")
+    ways = ("netem", "proxy") if toxic["kind"] == "delay" else ("proxy",)
+
+    def order_of(given: dict[str, Any]) -> Hold:
+        return Hold(toxic=toxic, ways=ways, resets=established == "reset", **given)
+
+    return _towards(fault, near, far, order_of, {**toxic, "established": established}, max_duration_s)
+
+
+def _towards(
+    fault: str,
+    near: Near,
+    far: Far,
+    order_of: Callable[[dict[str, Any]], Scoped],
+    asked: dict[str, Json],
+    max_duration_s: float,
+) -> dict[str, Json]:
     lease_s = settings_of.current().lease_s
-    image = settings_of.current().image
     with kubernetes.connect() as api:
-        found = candidates(api, near.namespace, near.selector, unready=True, allow_bare=near.allow_bare)
-        one = 1 if near.quantity is None and near.fraction is None else near.quantity
-        names = choose(list(found.targets), quantity=one, fraction=near.fraction, seed=near.seed)
-        pods = {found.targets[name].pod.name: found.targets[name].pod.uid for name in names}
-        pod_streams.check_rights(api, near.namespace)
-        order = Cut(
-            table=nft.PREFIX + uuid.uuid4().hex,
-            scope=_scope(api, near.namespace, far),
-            loss_fraction=loss_fraction,
-            lease_s=lease_s,
-            max_duration_s=max_duration_s,
-        )
-        held: dict[str, Json] = {"table": order.table, "place": api.place.to_json()}
-        held |= {"namespace": near.namespace, "pods": dict(pods)}
-        calls = pod_streams.__name__
-        return inject(
+        scope = far.scope(api, near.namespace)
+
+        def order(_: Target, table: str) -> Scoped:
+            times = {"lease_s": lease_s, "max_duration_s": max_duration_s}
+            now = replace(scope, networks=far.networks(api, near.namespace)) if near.follow else scope
+            return order_of({"table": table, "scope": now, "hosts": far.hosts, **times})
+
+        inside = Inside(
             fault=fault,
-            victims=names,
-            population=found.population,
-            apply=lambda: pod_streams.begin(api, near.namespace, pods, order=order, image=image),
-            undo=Call(func=f"{calls}:remove", arguments=held),
-            landed_check=Call(func=f"{calls}:landed", arguments={"table": order.table}),
-            gone_check=Call(func=f"{calls}:gone", arguments={**held, "lease_s": lease_s}),
-            renew=Call(func=f"{calls}:renew", arguments={"table": order.table, "lease_s": lease_s}),
-            lease_s=lease_s,
+            near=near,
+            kit=Kit(image=settings_of.current().image, capabilities=("NET_ADMIN",)),
+            asked={**asked, "direction": far.direction, "towards": list(far.victims(scope))},
             max_duration_s=max_duration_s,
-            asked={
-                "loss_fraction": loss_fraction,
-                "direction": far.direction,
-                "towards": list(order.scope.victims),
-            },
+            order_of=order,
+            peers=(lambda api: far.networks(api, near.namespace)) if far.moves else None,
         )
-
-
-def _scope(api: Api, namespace: str, far: _Far) -> Scope:
-    """Return the packets meant, sparing DNS and the API server unless they are what is named."""
-    addresses = addresses_of(api, namespace, far.peers or [])
-    meant = scope(peers=addresses, port=far.port, protocol=far.protocol, direction=far.direction)
-    wide = [network for network in meant.networks if network.num_addresses > 1]
-    spared = api_server(api) if wide or not meant.networks else ()
-    kept = tuple(each for each in spared if each not in meant.networks)
-    return replace(meant, spared=kept, spares_dns=far.port != DNS_PORT)
+        return put_inside(api, inside)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.clients.kubernetes import Api
     from agent.faults.packet_scope import Network
 
-SERVICE, PODS = "service/", "pods/"
+SERVICE, PODS, HOST = "service/", "pods/", "host/"
 OF_SERVICE = "kubernetes.io/service-name"
 
 

@@ -12,24 +12,29 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError, NotThere
+from agent.faults import pod_dose
 from agent.faults.kubernetes_rights import INSIDE
-from agent.injector.orders import HEAL, RENEW
+from agent.injector.orders import HEAL, RENEW, peers
 from agent.model import Fact, Refused, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from agent.clients.kubernetes import Api, Attached
-    from agent.injector.orders import Cut
+    from agent.faults.packet_scope import Network
+    from agent.injector.orders import Order
     from agent.model import Json
 
 RUNS_WITHIN_S = 30.0
 """An image that is on the node runs within a second; one that has to be pulled takes longer."""
 ANSWERS_WITHIN_S = 5.0
+CARRIED_OUT_WITHIN_S = 15.0
+"""A delay of a second, or a volume that is filled, takes a while to be seen."""
 ENDS_WITHIN_S = 5.0
 POLL_S = 0.1
 HOPELESS = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
@@ -39,6 +44,16 @@ class NoInjector(KubernetesError):
     """The injector did not come up in a pod, or did not do what it was told to."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What the ephemeral container of an injector needs beside the image."""
+
+    image: str
+    capabilities: tuple[str, ...]
+    mounts: tuple[tuple[str, str], ...] = ()
+    """Volumes of the pod by name, and where the injector sees each."""
+
+
 @dataclass(slots=True)
 class Held:
     """The streams of one injection, by pod."""
@@ -46,42 +61,87 @@ class Held:
     streams: dict[str, Attached] = field(default_factory=dict)
     said: dict[str, dict[str, Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    log: pod_dose.ArrivalLog | None = None
+    watch: Watch | None = None
+
+
+class Watch(Protocol):
+    """Looks after pods that are replaced or added; see ``pod_follow``."""
+
+    def stop(self) -> dict[str, Json]:
+        """Look no more; return what became of the pods meanwhile."""
 
 
 _held: dict[str, Held] = {}
 """What this process holds, by the name of the injection's nftables table."""
 
 
-def begin(api: Api, namespace: str, pods: Mapping[str, str], *, order: Cut, image: str) -> None:
-    """Start an injector in each of *pods* (name -> uid) and give it *order*.
+def begin(
+    api: Api,
+    namespace: str,
+    pods: Mapping[str, str],
+    *,
+    orders: Mapping[str, Order],
+    kit: Kit,
+    log: Path | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Start an injector in each of *pods* (name -> uid) and give it its order; all are of one table.
+
+    What comes over a proxy in a pod is appended to *log*.  Gives up when it is not *wanted* any more.
 
     Raises:
         NoInjector: One did not come up or refused; the caller heals the others.
         KubernetesError: The API server said no.
     """
-    held = _held.setdefault(order.table, Held())
-    name = container_of(order.table)
+    table = next(iter(orders.values())).table
+    held = _held.setdefault(table, Held(log=None if log is None else pod_dose.ArrivalLog(log)))
+    name = container_of(table)
     for pod, uid in pods.items():
-        _add(api, namespace, pod, uid, container=_container(name, image))
+        _add(api, namespace, pod, uid, container=_container(name, kit))
     for pod in pods:
-        _await_running(api, namespace, pod, name)
+        _await_running(api, namespace, pod, name, wanted)
         stream = api.attach(namespace, pod, name, timeout_s=ANSWERS_WITHIN_S)
         try:
-            held.said[pod] = _give(stream, pod, order)
+            held.said[pod] = _give(stream, pod, orders[pod])
         except BaseException:
             stream.close()  # which heals
             raise
         held.streams[pod] = stream  # only now: from here on the lifeline's thread may beat
 
 
-def _give(stream: Attached, pod: str, order: Cut) -> dict[str, Any]:
+def watched_by(table: str, watch: Watch) -> None:
+    """Have *watch* stopped when *table* is removed."""
+    _held[table].watch = watch
+
+
+def is_held(table: str) -> bool:
+    """Whether this process holds the streams of *table*."""
+    return table in _held
+
+
+def change(table: str, networks: Sequence[Network]) -> None:
+    """Tell the injectors of *table* who the peers are by now; one that does not answer is let go of."""
+    held = _held.get(table)
+    if held is None:
+        return
+    with held.lock:
+        for pod, stream in list(held.streams.items()):
+            try:
+                stream.say(json.dumps(peers(networks)))
+                _hear(stream, pod)
+            except KubernetesError:
+                held.streams.pop(pod).close()
+
+
+def _give(stream: Attached, pod: str, order: Order) -> dict[str, Any]:
     """Return what the injector says once *order* is carried out.
 
     Raises:
         NoInjector: It refused.
     """
     stream.say(json.dumps(order.to_json()))
-    answer = _hear(stream, pod)
+    answer = _hear(stream, pod, within_s=CARRIED_OUT_WITHIN_S)
     if answer["is"] != "in":
         raise NoInjector(f"{pod}: {answer.get('says') or answer}")
     return answer
@@ -111,10 +171,9 @@ def container_of(table: str) -> str:
 
 
 def landed(*, table: str) -> Fact:
-    """Tell what the injectors said: the kernel holds the fault, and drops a packet of theirs."""
+    """Tell what the injectors said: that it is in, and what they measured of their own."""
     said = _held[table].said
-    own = {pod: answer["measured"].get("own_packet", "not tried") for pod, answer in said.items()}
-    return Fact(holds=bool(said), measured={"own_packet": own})
+    return Fact(holds=bool(said), measured=pod_dose.merged(said))
 
 
 def renew(*, table: str, lease_s: float) -> Fact:
@@ -122,19 +181,37 @@ def renew(*, table: str, lease_s: float) -> Fact:
     held = _held.get(table)
     if held is None:
         return Fact(holds=False, says="another process holds the streams")
+    missed = []
     with held.lock:
-        for pod, stream in list(held.streams.items()):
+        beaten = dict(held.streams)
+        for pod, stream in list(
+            beaten.items()
+        ):  # all before any answer: one that hangs must not cost the others
             try:
                 stream.say(json.dumps(RENEW))
-                answer = _hear(stream, pod, within_s=lease_s)
             except KubernetesError as error:
                 held.streams.pop(pod).close()
-                return Fact(holds=False, says=str(error))
-            if answer["is"] != "renewed":
-                held.said[pod] = answer
+                missed.append(str(error))
+                del beaten[pod]
+        for pod, stream in beaten.items():
+            if why := _renewed(held, pod, stream, within_s=lease_s):
                 held.streams.pop(pod).close()
-                return Fact(holds=False, says=f"{pod}: {answer.get('why') or answer}")
-    return Fact(holds=True)
+                missed.append(why)
+    return Fact(holds=not missed, says="; ".join(missed))
+
+
+def _renewed(held: Held, pod: str, stream: Attached, *, within_s: float) -> str | None:
+    """Return why a beat was not answered as it should be; None if it was."""
+    try:
+        answer = _hear(stream, pod, within_s=within_s)
+    except KubernetesError as error:
+        return str(error)
+    if answer["is"] != "renewed":
+        held.said[pod] = answer
+        return f"{pod}: {answer.get('why') or answer}"
+    if held.log is not None:
+        held.log.append(pod, answer.get("arrivals") or ())
+    return None
 
 
 def remove(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, str]) -> Fact | None:
@@ -150,7 +227,9 @@ def remove(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str,
     with kubernetes.connect(place) as api:
         for pod, uid in pods.items():
             _end(api, namespace, pod, uid, table)
-    return None if held is None else _dose(held)
+    if held is None:
+        return None
+    return pod_dose.dose(held.said, held.watch.stop() if held.watch else {})
 
 
 def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, str], lease_s: float) -> Fact:
@@ -168,36 +247,38 @@ def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, s
     return Fact(holds=True)
 
 
-def _container(name: str, image: str) -> dict[str, Json]:
+def _container(name: str, kit: Kit) -> dict[str, Json]:
     return {
         "name": name,
-        "image": image,
+        "image": kit.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "agent.injector"],
         "stdin": True,
         "stdinOnce": True,
+        "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in kit.mounts],
         "securityContext": {
             "runAsUser": 0,
             "runAsNonRoot": False,
             "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+            "capabilities": {"drop": ["ALL"], "add": list(kit.capabilities)},
         },
     }
 
 
-def _add(api: Api, namespace: str, pod: str, uid: str, *, container: dict[str, Json]) -> None:
+def _add(api: Api, namespace: str, pod: str, uid: str, *, container: dict[str, Any]) -> None:
     found = api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
     others = found["spec"].get("ephemeralContainers") or []
     body = {"metadata": {"uid": uid}, "spec": {"ephemeralContainers": [*others, container]}}
     try:
         api.patch(f"/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers", body)
     except kubernetes.Forbidden as error:
-        raise Unsupported(f"unsupported: no container with NET_ADMIN may be put there: {error}") from error
+        wanted = ", ".join(container["securityContext"]["capabilities"]["add"]) or "no capability"
+        raise Unsupported(f"unsupported: no container with {wanted} may be put there: {error}") from error
 
 
-def _await_running(api: Api, namespace: str, pod: str, container: str) -> None:
+def _await_running(api: Api, namespace: str, pod: str, container: str, wanted: Callable[[], bool]) -> None:
     deadline, last = time.monotonic() + RUNS_WITHIN_S, "no word from the kubelet"
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and wanted():
         state = _state(api, namespace, pod, None, container) or {}
         if "running" in state:
             return
@@ -236,7 +317,8 @@ def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> None:
         if time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
-    api.exec(namespace, pod, container_of(table), ["nft", "delete", "table", "inet", table])
+    last = f"nft delete table inet {table} 2>/dev/null; kill -TERM 1"
+    api.exec(namespace, pod, container_of(table), ["sh", "-c", last])
 
 
 def _hear(stream: Attached, pod: str, *, within_s: float = ANSWERS_WITHIN_S) -> dict[str, Any]:
@@ -246,18 +328,6 @@ def _hear(stream: Attached, pod: str, *, within_s: float = ANSWERS_WITHIN_S) -> 
     except ValueError:
         raise NoInjector(f"the injector in {pod} says {line!r}") from None
     return found
-
-
-def _dose(held: Held) -> Fact:
-    met = sum(said["measured"].get("packets_met", 0) for said in held.said.values() if "measured" in said)
-    dropped = sum(s["measured"].get("packets_dropped", 0) for s in held.said.values() if "measured" in s)
-    why = {
-        pod: said["why"] for pod, said in held.said.items() if said.get("why") not in (None, "it was told to")
-    }
-    says = "met no traffic" if not met else ""
-    if why:
-        says = "ended before it was healed: " + "; ".join(f"{pod}: {reason}" for pod, reason in why.items())
-    return Fact(holds=not says, says=says, measured={"packets_met": met, "packets_dropped": dropped})
 
 
 def _seconds(moment: str) -> float:

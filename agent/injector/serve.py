@@ -1,4 +1,4 @@
-"""Puts a cut in, keeps it while beats come, takes it out when they do not, or when the stream ends."""
+"""Puts a fault in, keeps it while beats come, takes it out when they do not, or when the stream ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.clients import netns, nft
-from agent.faults import packet_cuts
-from agent.injector.orders import Cut
+from agent.faults.packet_scope import parse
+from agent.injector import orders
+from agent.injector.breaking import breaking_of
+from agent.injector.hosts import Peers
 from agent.model import GamedayError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from agent.injector.breaking import Breaking
+    from agent.injector.orders import Order
 
 ORDER_WITHIN_S = 20.0
 """Whoever started this attaches at once; without an order there is nothing to do here."""
@@ -60,42 +64,33 @@ def main() -> int:
         signal.signal(number, _end)
     lines = Lines(sys.stdin.fileno())
     try:
-        order = Cut.read(lines.next(time.monotonic() + ORDER_WITHIN_S, otherwise="no order came"))
-        script = packet_cuts.script(
-            order.table,
-            order.scope,
-            loss_fraction=order.loss_fraction,
-            lease_s=order.lease_s,
-            max_duration_s=order.max_duration_s,
-        )
-        nft.check(netns.own(), script)
+        order = orders.read(lines.next(time.monotonic() + ORDER_WITHIN_S, otherwise="no order came"))
+        peers = Peers(order)
+        breaking = breaking_of(peers.placed(order))
+        breaking.check()
     except (GamedayError, Ended) as error:
         _tell({"is": "refused", "says": str(error)})
         return REFUSED
-    return _hold(order, script, lines)
+    return _hold(order, breaking, peers, lines)
 
 
-def _hold(order: Cut, script: str, lines: Lines) -> int:
-    space = netns.own()
-    held: dict[str, Any] = {"table": order.table, "path": space.path, "inode": space.inode}
+def _hold(order: Order, breaking: Breaking, peers: Peers, lines: Lines) -> int:
     why = "it was put in only in part"
     try:
-        nft.run(space, script)
-        own: dict[str, Any] = packet_cuts.own_packet(order.scope)
-        fact = packet_cuts.landed(**held, **own)
+        fact = breaking.put()
         _tell({"is": "in" if fact.holds else "refused", "says": fact.says, "measured": dict(fact.measured)})
         if fact.holds:
-            _beat(order, held, lines)
+            _beat(order, breaking, peers, lines)
     except Ended as error:
         why = str(error)
     except GamedayError as error:
         _tell({"is": "refused", "says": str(error)})
     finally:
-        code = _heal(held, why)
+        code = _heal(breaking, why)
     return code
 
 
-def _beat(order: Cut, held: Mapping[str, Any], lines: Lines) -> None:
+def _beat(order: Order, breaking: Breaking, peers: Peers, lines: Lines) -> None:
     """Renew with each beat.
 
     Raises:
@@ -105,20 +100,37 @@ def _beat(order: Cut, held: Mapping[str, Any], lines: Lines) -> None:
     while True:
         deadline = min(time.monotonic() + order.lease_s, hard_end)
         line = lines.next(deadline, otherwise="its time was over" if deadline == hard_end else "no beat came")
-        if b"heal" in line:
+        said = _parsed(line)
+        if said.get("do") == orders.HEAL["do"]:
             raise Ended("it was told to")
-        fact = packet_cuts.renew(**held, lease_s=order.lease_s)
-        if not fact.holds:
-            raise Ended(fact.says)
-        _tell({"is": "renewed"})
+        if said.get("do") == orders.RENEW["do"]:
+            fact = breaking.renew()
+            if not fact.holds:
+                raise Ended(fact.says)
+            if (networks := peers.changed()) is not None:
+                breaking.change(networks)
+            _tell({"is": "renewed", **breaking.news()})
+        else:
+            breaking.change(peers.named(parse(said["networks"])))
+            _tell({"is": "changed"})
 
 
-def _heal(held: Mapping[str, Any], why: str) -> int:
-    """Take it out; the kernel disarms what cannot be taken out when the lease is over."""
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise Ended(f"not understood: {line[:80]!r}") from None
+    if not isinstance(said, dict) or said.get("do") not in {"heal", "renew", "peers"}:
+        raise Ended(f"not understood: {line[:80]!r}")
+    return said
+
+
+def _heal(breaking: Breaking, why: str) -> int:
+    """Take it out; what cannot be taken out ends with this process, or with its lease in the kernel."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        fact = packet_cuts.remove(**held)
+        fact = breaking.remove()
     except GamedayError as error:
         _tell({"is": "not healed", "says": str(error), "why": why})
         return NOT_HEALED

@@ -14,10 +14,16 @@ from agent.proxy.flow import Flow
 from agent.proxy.http import SWITCHED, Head, Piece, Requests, Responses
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from agent.proxy.arrivals import Arrivals
     from agent.proxy.toxic import Toxic
 
+type Dial = Callable[[asyncio.Transport, Callable[[], asyncio.Protocol]], Awaitable[object]]
+"""Connects a protocol to where the client of a transport wants to go; raises OSError."""
+
 CONNECT_WITHIN_S = 10.0
+DRAIN_POLL_S = 0.01
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: close sends RST instead of FIN."""
 
@@ -25,9 +31,19 @@ RESET = struct.pack("ii", 1, 0)
 class Link:
     """One listening address and the upstream behind it."""
 
-    def __init__(self, name: str, listen: tuple[str, int], upstream: tuple[str, int], log: Arrivals) -> None:
+    def __init__(
+        self,
+        name: str,
+        listen: tuple[str, int],
+        upstream: tuple[str, int],
+        log: Arrivals,
+        *,
+        dial: Dial | None = None,
+    ) -> None:
+        """*dial* finds another upstream for each client than *upstream*."""
         self.name = name
         self.upstream = upstream
+        self.dial: Dial = dial or self._dial
         self.arrivals = log
         self.toxics: dict[str, Toxic] = {}
         self.pairs: set[Pair] = set()
@@ -64,6 +80,26 @@ class Link:
             self._server.close()
         for pair in list(self.pairs):
             pair.abort()
+
+    async def drain(self, within_s: float) -> int:
+        """End every connection and return how many there were; nothing is held back any more.
+
+        Those that wait for an answer get it if it comes *within_s*, the others end at once; what is still
+        there then is reset.
+        """
+        ended = len(self.pairs)
+        if self._server:
+            self._server.close()
+        deadline = self._loop.time() + within_s
+        while self.pairs and self._loop.time() < deadline:
+            for pair in list(self.pairs):
+                pair.end_if_idle()
+            await asyncio.sleep(DRAIN_POLL_S)
+        await self.close()
+        return ended
+
+    async def _dial(self, _: asyncio.Transport, protocol: Callable[[], asyncio.Protocol]) -> object:
+        return await self._loop.create_connection(protocol, *self.upstream)
 
     async def add(self, toxic: Toxic) -> None:
         """Put *toxic* on this link, now and until its lease ends."""
@@ -148,13 +184,12 @@ class Pair(asyncio.Protocol):
         self._link.arrivals.add(_connection, self._link.name, self._peer, time.time(), time.monotonic())
         for toxic in list(self._link.toxics.values()):
             self.expose(toxic)
-        self._loop.create_task(self._connect())
+        self._loop.create_task(self._connect(transport))
 
-    async def _connect(self) -> None:
-        host, port = self._link.upstream
+    async def _connect(self, client: asyncio.Transport) -> None:
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                await self._loop.create_connection(lambda: _Upstream(self), host, port)
+                await self._link.dial(client, lambda: _Upstream(self))
         except (OSError, TimeoutError):
             self.abort()
 
@@ -339,6 +374,13 @@ class Pair(asyncio.Protocol):
         self._ids = [toxic.id for toxic in self._mine]
         for flow in (self._up, self._down):
             flow.set_toxics([toxic for toxic in self._mine if toxic.covers(flow.direction)])
+
+    def end_if_idle(self) -> None:
+        """End both sides in good order if nobody waits for anything here; of what is no HTTP nobody knows."""
+        speaks_http = not (self._requests.opaque or self._responses.opaque)
+        if speaks_http and not self._open and not self._waiting and self._up.is_empty and self._down.is_empty:
+            for transport in (self._client, self._up.sink):
+                self._close(transport, None)
 
     def abort(self) -> None:
         """End both sides with a reset."""

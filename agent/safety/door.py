@@ -37,6 +37,7 @@ def inject(
     asked: Mapping[str, Json],
     renew: Call | None = None,
     lease_s: float | None = None,
+    alone: bool = False,
 ) -> dict[str, Json]:
     """Put *fault* into *victims*, and see to it that it ends.
 
@@ -52,6 +53,8 @@ def inject(
         asked: The dose asked for.
         renew: Extends the platform's lease by *lease_s*.
         lease_s: After this long without a renewal the platform itself ends the fault.
+        alone: If it fails, take out this injection only and leave the run's others in: for one that
+            follows another while the run goes on.
 
     Returns:
         ``{"injection", "fault", "victims", "landed": true, "dose": {"asked", "measured"}}``; on the
@@ -86,7 +89,7 @@ def inject(
         lifeline.begin(run, store, preload=sorted({call.module for call in (undo, gone_check)}))
         injection = replace(injection, intended_at=time.time())
         store.intend(injection, population=population)
-        return _apply(store, injection, apply)
+        return _apply(store, injection, apply, alone=alone)
     finally:
         store.close()
 
@@ -98,8 +101,21 @@ def _leashed(injection: Injection) -> dict[str, Json]:
     return {"leashed": True, "victims": list(injection.victims), **{key: whole[key] for key in kept}}
 
 
-def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dict[str, Json]:
+def heal_one(run: str, which: Callable[[Injection], bool]) -> None:
+    """Take out those injections of *run* that *which* names, and leave the others in."""
+    store = Store(settings_of.current().home)
+    try:
+        heal(store, run, only=which)
+    finally:
+        store.close()
+
+
+def _apply(store: Store, injection: Injection, apply: Callable[[], None], *, alone: bool) -> dict[str, Json]:
     """Break, check, record; any failure in here takes the fault out again before it is told."""
+
+    def meant(other: Injection) -> bool:
+        return not alone or other.id == injection.id
+
     try:
         copies.announce(injection)
         apply()
@@ -107,11 +123,11 @@ def _apply(store: Store, injection: Injection, apply: Callable[[], None]) -> dic
         _refuse_if_aborting(store, injection)
         fact: Fact = injection.landed_check()
     except BaseException:  # whatever ended it, also a signal: it must not stay in
-        heal(store, injection.run)
+        heal(store, injection.run, only=meant)
         raise
     if not fact.holds:
         store.update_injection(injection.id, landed=False, missed=fact.says)
-        heal(store, injection.run)
+        heal(store, injection.run, only=meant)
         raise DidNotLand(f"{injection.fault} did not land: {fact.says}; it was taken out again")
     dose: dict[str, Json] = {**injection.dose, "measured": dict(fact.measured)}
     store.update_injection(injection.id, landed=True, landed_at=time.time(), dose=dose)

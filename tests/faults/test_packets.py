@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clients import nft, tc, tc_lease
-from agent.faults import packet_cuts, packet_delays
+from agent.faults import packet_cuts, packet_delays, packet_rules
 from agent.faults.packet_scope import DIRECTIONS, PROTOCOLS, Scope, check_delay, refuse_lockout, scope
 from agent.model import NoTargets, Refused, UsageError
 
@@ -156,7 +156,7 @@ def test_own_packets_stay_in_scope(whom: Scope) -> None:
 @given(seconds=st.floats(0, 1e6))
 def test_times_for_nft_are_whole_milliseconds(seconds: float) -> None:
     """A time is rounded to the millisecond and never to nothing, which would mean for ever."""
-    told = int(packet_cuts.milliseconds(seconds).removesuffix("ms"))
+    told = int(packet_rules.milliseconds(seconds).removesuffix("ms"))
     assert told >= 1
     assert abs(told / 1000 - seconds) <= 0.0011
 

@@ -24,6 +24,7 @@ from agent.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from agent.model import Injection
 
@@ -265,3 +266,45 @@ def _playing(tmp_path: Path, environment: dict[str, str]) -> Iterator[Player]:
         # Its end is what the reaper waits for: whatever is still in is healed by that.
         process.kill()
         process.communicate()
+
+
+@dataclass(slots=True)
+class Stream:
+    """The injector's process and both ends of its stream."""
+
+    process: subprocess.Popen[str]
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Send one line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Close it from our side, as the death of whoever holds it does."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.stdin = None
+
+    def hear(self) -> dict[str, Any]:
+        """Return the next line."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+
+@contextmanager
+def _injector(netns: str) -> Iterator[Stream]:
+    """Start the injector in *netns*."""
+    words = ["ip", "netns", "exec", netns, sys.executable, "-m", "agent.injector"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Stream(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def injector() -> Callable[[str], AbstractContextManager[Stream]]:
+    """Return what starts an injector in the network namespace of a name."""
+    return _injector

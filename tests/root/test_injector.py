@@ -7,70 +7,33 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from agent.faults.packet_scope import Scope, parse
 from agent.injector.orders import HEAL, RENEW, Cut
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.root
 
 TABLE = "gameday_0123456789abcdef"
+TIMES = {"table": TABLE, "lease_s": 5.0, "max_duration_s": 60.0}
 ECHO = Path(__file__).with_name("echo.py")
-
-
-@dataclass(slots=True)
-class Stream:
-    """The injector's process and both ends of its stream."""
-
-    process: subprocess.Popen[str]
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Send one line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Close it from our side, as the death of whoever holds it does."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.stdin = None
-
-    def hear(self) -> dict[str, Any]:
-        """Return the next line."""
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-
-@contextmanager
-def injector(netns: str) -> Iterator[Stream]:
-    """Start the injector in *netns*."""
-    words = ["ip", "netns", "exec", netns, sys.executable, "-m", "agent.injector"]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield Stream(process)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def cut(*peers: str, **changes: Any) -> dict[str, Any]:
     """Return the order to cut *peers* off."""
+    return Cut(scope=_scope(peers, changes), **({**TIMES, "loss_fraction": 1.0} | changes)).to_json()
+
+
+def _scope(peers: tuple[str, ...], changes: dict[str, Any]) -> Scope:
     fields = {"port": None, "protocol": "any", "direction": "both", "spared": (), "spares_dns": True}
     fields |= {name: changes.pop(name) for name in tuple(fields) if name in changes}
-    order = {"table": TABLE, "loss_fraction": 1.0, "lease_s": 5.0, "max_duration_s": 60.0, **changes}
-    return Cut(scope=Scope(networks=parse(peers), **fields), **order).to_json()
+    return Scope(networks=parse(peers), **fields)
 
 
-def test_a_cut_lasts_while_it_is_renewed_and_ends_when_told(wire: Any) -> None:
+def test_a_cut_lasts_while_it_is_renewed_and_ends_when_told(wire: Any, injector: Any) -> None:
     """The peer that is named is cut off longer than a lease lasts, the other never; the dose comes back."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0], lease_s=1.0))
@@ -89,7 +52,7 @@ def test_a_cut_lasts_while_it_is_renewed_and_ends_when_told(wire: Any) -> None:
         assert wire.tables() == []
 
 
-def test_the_end_of_the_stream_heals_at_once(wire: Any) -> None:
+def test_the_end_of_the_stream_heals_at_once(wire: Any, injector: Any) -> None:
     """Nobody has to say anything: when whoever ordered it is gone, so is the cut."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0], lease_s=60.0))
@@ -103,7 +66,7 @@ def test_the_end_of_the_stream_heals_at_once(wire: Any) -> None:
         assert wire.reaches(wire.peers[0])
 
 
-def test_silence_heals_when_the_lease_is_over(wire: Any) -> None:
+def test_silence_heals_when_the_lease_is_over(wire: Any, injector: Any) -> None:
     """A stream that stays open and says nothing is nobody's."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0], lease_s=0.5))
@@ -112,7 +75,7 @@ def test_silence_heals_when_the_lease_is_over(wire: Any) -> None:
         assert wire.tables() == []
 
 
-def test_beats_do_not_keep_it_beyond_its_time(wire: Any) -> None:
+def test_beats_do_not_keep_it_beyond_its_time(wire: Any, injector: Any) -> None:
     """``max_duration_s`` is a hard end whatever renews."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0], max_duration_s=1.0))
@@ -123,7 +86,9 @@ def test_beats_do_not_keep_it_beyond_its_time(wire: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGSTOP])
-def test_the_kernel_heals_when_the_injector_cannot(wire: Any, until: Any, name: signal.Signals) -> None:
+def test_the_kernel_heals_when_the_injector_cannot(
+    wire: Any, injector: Any, until: Any, name: signal.Signals
+) -> None:
     """Killed or stopped, it renews nothing, and the rules match nothing once the lease is over."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0], lease_s=1.0))
@@ -133,7 +98,7 @@ def test_the_kernel_heals_when_the_injector_cannot(wire: Any, until: Any, name: 
         until(lambda: wire.reaches(wire.peers[0]), within_s=5.0)
 
 
-def test_sigterm_heals(wire: Any) -> None:
+def test_sigterm_heals(wire: Any, injector: Any) -> None:
     """As when the pod is deleted while its network is broken."""
     with injector(wire.near) as stream:
         stream.say(cut(wire.peers[0]))
@@ -144,7 +109,7 @@ def test_sigterm_heals(wire: Any) -> None:
         assert wire.tables() == []
 
 
-def test_what_is_spared_is_reached_inside_a_network_that_is_cut(wire: Any) -> None:
+def test_what_is_spared_is_reached_inside_a_network_that_is_cut(wire: Any, injector: Any) -> None:
     """The API server's address and every name server stay, unless they were named."""
     words = ["ip", "netns", "exec", wire.far, sys.executable, str(ECHO), "53"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
@@ -169,7 +134,7 @@ def test_what_is_spared_is_reached_inside_a_network_that_is_cut(wire: Any) -> No
     "line",
     ["[]", "{}", "cut", json.dumps(cut("10.0.0.1", table="filter")), json.dumps(cut("10.0.0.1", lease_s=0))],
 )
-def test_what_is_no_order_is_refused(wire: Any, line: str) -> None:
+def test_what_is_no_order_is_refused(wire: Any, injector: Any, line: str) -> None:
     """Whoever speaks another version is told so, and nothing is touched."""
     with injector(wire.near) as stream:
         assert stream.process.stdin is not None

@@ -124,8 +124,8 @@ def test_the_rights_of_the_table_are_enough_and_one_less_is_refused_before_the_p
 ) -> None:
     """Whoever may put a container there and may not talk to it gets no container."""
     rows = (
-        RIGHTS["pods.partition, pods.drop"],
-        RIGHTS["pods.partition, pods.drop towards service/ or pods/"],
+        RIGHTS["pods.partition, pods.drop, pods.delay, pods.fail_requests"],
+        RIGHTS["pods.partition, pods.drop, pods.delay, pods.fail_requests towards service/ or pods/"],
     )
     needed = tuple(dict.fromkeys(right for row in rows for right in row))
     given = {"namespace": scene.namespace, "selector": "app=gateway", "peers": ["pods/app=client"]}

@@ -1,0 +1,60 @@
+"""What an order becomes in here: something that is put in, kept, changed, and taken out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from agent.injector.orders import Cut, Fill, Hold, Order, Stress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.faults.packet_scope import Network
+    from agent.model import Fact, Json
+
+
+class Breaking(Protocol):
+    """One fault in this pod.  Whatever it is, it ends with this process, or with its lease in the kernel."""
+
+    def check(self) -> None:
+        """Refuse what cannot be done here, before anything is touched.
+
+        Raises:
+            Unsupported: It cannot; says why.
+        """
+
+    def put(self) -> Fact:
+        """Put it in, and tell whether it is."""
+
+    def renew(self) -> Fact:
+        """Give it another lease; one that has lapsed stays lapsed."""
+
+    def change(self, networks: Sequence[Network]) -> None:
+        """Make *networks* its peers; nothing to do for what has none."""
+
+    def news(self) -> Mapping[str, Json]:
+        """Return what there is to tell with a beat."""
+
+    def remove(self) -> Fact | None:
+        """Take it out; return the dose, None when it is not known."""
+
+
+def breaking_of(order: Order) -> Breaking:
+    """Return what carries out *order*; imported only when it is wanted, since a pod waits for it."""
+    if isinstance(order, Cut):
+        from agent.injector.cuts import CutOff  # noqa: PLC0415
+
+        return CutOff(order)
+    if isinstance(order, Hold):
+        from agent.injector.holds import Held  # noqa: PLC0415
+
+        return Held(order)
+    if isinstance(order, Stress):
+        from agent.injector.stress import Stressed  # noqa: PLC0415
+
+        return Stressed(order)
+    if isinstance(order, Fill):
+        from agent.injector.fills import Filled  # noqa: PLC0415
+
+        return Filled(order)
+    raise AssertionError(order)

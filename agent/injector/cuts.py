@@ -1,0 +1,61 @@
+"""Packets of this pod that are lost: an nftables table, which the kernel itself disarms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.clients import netns, nft
+from agent.faults import packet_cuts, packet_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.faults.packet_scope import Network
+    from agent.injector.orders import Cut
+    from agent.model import Fact, Json
+
+
+class CutOff:
+    """A cut; see :class:`~agent.injector.breaking.Breaking`."""
+
+    def __init__(self, order: Cut) -> None:
+        self._order = order
+        self._space = netns.own()
+        self._held: dict[str, Any] = {
+            "table": order.table,
+            "path": self._space.path,
+            "inode": self._space.inode,
+        }
+        self._script = packet_cuts.script(
+            order.table,
+            order.scope,
+            loss_fraction=order.loss_fraction,
+            lease_s=order.lease_s,
+            max_duration_s=order.max_duration_s,
+        )
+
+    def check(self) -> None:
+        """Let the kernel verify the rules."""
+        nft.check(self._space, self._script)
+
+    def put(self) -> Fact:
+        """Put the rules in, and send a packet of our own into them."""
+        nft.run(self._space, self._script)
+        own: dict[str, Any] = packet_cuts.own_packet(self._order.scope)
+        return packet_cuts.landed(**self._held, **own)
+
+    def renew(self) -> Fact:
+        """Renew the kernel's lease."""
+        return packet_cuts.renew(**self._held, lease_s=self._order.lease_s)
+
+    def change(self, networks: Sequence[Network]) -> None:
+        """Cut *networks* off and nobody else."""
+        nft.run(self._space, packet_rules.with_peers(self._order.table, networks))
+
+    def news(self) -> Mapping[str, Json]:
+        """Return nothing; what was dropped is told at the end."""
+        return {}
+
+    def remove(self) -> Fact | None:
+        """Delete the table."""
+        return packet_cuts.remove(**self._held)
