@@ -228,9 +228,13 @@ class Stage:
 
     def open_injections(self) -> tuple[Any, ...]:
         """Return what the ledger holds open."""
+        return self.injections(open_only=True)
+
+    def injections(self, *, open_only: bool = False) -> tuple[Any, ...]:
+        """Return what the ledger holds."""
         store = Store(self.home)
         try:
-            return store.injections(open_only=True)
+            return store.injections(open_only=open_only)
         finally:
             store.close()
 

@@ -63,7 +63,11 @@ FAMILIES: dict[str, Family] = {
     "pods-kill": Family(rows=("pods.kill",), says="evict pods, as far as their budgets allow"),
     "pods-delete": Family(rows=("pods.kill by: delete",), says="delete pods past their budgets"),
     "pods-inside": Family(
-        rows=("pods.partition, pods.drop", "pods.partition, pods.drop towards service/ or pods/"),
+        rows=(
+            "pods.partition, pods.drop, pods.delay, pods.fail_requests",
+            "pods.partition, pods.drop, pods.delay, pods.fail_requests towards service/ or pods/",
+            "pods.stress, pods.fill_disk, containers.kill",
+        ),
         says="start an injector inside a pod",
     ),
     "networkpolicies": Family(rows=("networkpolicies.isolate",), says="isolate pods by a policy of its own"),

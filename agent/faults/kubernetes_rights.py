@@ -131,6 +131,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *_list("services"),
         *_list("endpointslices", group="discovery.k8s.io"),
     ),
+    "pods.stress, pods.fill_disk, containers.kill": (*_CHOOSE, *INSIDE),
     "serve: after a deploy": (
         *(
             Right(group="apps", resource=kind, verb=verb)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ from agent.injector.orders import HEAL, RENEW, peers
 from agent.model import Fact, Refused, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from agent.clients.kubernetes import Api, Attached
@@ -52,6 +52,8 @@ class Kit:
     capabilities: tuple[str, ...]
     mounts: tuple[tuple[str, str], ...] = ()
     """Volumes of the pod by name, and where the injector sees each."""
+    target: str | None = None
+    """The container whose processes the injector sees."""
 
 
 @dataclass(slots=True)
@@ -108,6 +110,25 @@ def begin(
             stream.close()  # which heals
             raise
         held.streams[pod] = stream  # only now: from here on the lifeline's thread may beat
+
+
+@contextmanager
+def ordered(api: Api, namespace: str, pod: str, uid: str, *, order: Order, kit: Kit) -> Iterator[None]:
+    """Have *order* carried out in *pod*, and the injector alive meanwhile; nothing is renewed.
+
+    Raises:
+        NoInjector: It did not come up or refused.
+        KubernetesError: The API server said no.
+    """
+    name = container_of(order.table)
+    _add(api, namespace, pod, uid, container=_container(name, kit))
+    _await_running(api, namespace, pod, name, lambda: True)
+    stream = api.attach(namespace, pod, name, timeout_s=ANSWERS_WITHIN_S)
+    try:
+        _give(stream, pod, order)
+        yield
+    finally:
+        stream.close()
 
 
 def watched_by(table: str, watch: Watch) -> None:
@@ -247,8 +268,9 @@ def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, s
     return Fact(holds=True)
 
 
-def _container(name: str, kit: Kit) -> dict[str, Json]:
+def _container(name: str, kit: Kit) -> dict[str, Any]:
     return {
+        **({"targetContainerName": kit.target} if kit.target else {}),
         "name": name,
         "image": kit.image,
         "imagePullPolicy": "IfNotPresent",

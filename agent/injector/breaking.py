@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from agent.injector.orders import Cut, Fill, Hold, Order, Stress
+from agent.injector.orders import Cut, Fill, Hold, Kill, Order, Stress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,4 +57,8 @@ def breaking_of(order: Order) -> Breaking:
         from agent.injector.fills import Filled  # noqa: PLC0415
 
         return Filled(order)
+    if isinstance(order, Kill):
+        from agent.injector.kills import Killed  # noqa: PLC0415
+
+        return Killed(order)
     raise AssertionError(order)

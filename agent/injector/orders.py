@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RENEW: dict[str, Json] = {"do": "renew"}
 HEAL: dict[str, Json] = {"do": "heal"}
 SHORTEST_LEASE_S, LONGEST_LEASE_S = 0.2, 60.0
+SHORTEST_ID = 12
 WAYS = ("netem", "proxy")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
@@ -135,7 +136,21 @@ class Fill(Order):
             raise UsageError("used_fraction or path makes no sense")
 
 
-VERBS: dict[type[Order], str] = {Cut: "cut", Hold: "hold", Stress: "stress", Fill: "fill"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill(Order):
+    """Send *signal* to the first process of the container that is called *container_id* by its runtime."""
+
+    container_id: str
+    signal: int
+
+    def check(self) -> None:
+        """Refuse what is no signal, and an id that would match anything."""
+        Order.check(self)
+        if not 0 < self.signal < 65 or len(self.container_id) < SHORTEST_ID:
+            raise UsageError("signal or container_id makes no sense")
+
+
+VERBS: dict[type[Order], str] = {Cut: "cut", Hold: "hold", Stress: "stress", Fill: "fill", Kill: "kill"}
 _KINDS = {verb: kind for kind, verb in VERBS.items()}
 
 
