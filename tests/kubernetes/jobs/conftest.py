@@ -163,7 +163,7 @@ def make(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage, im
     jobs = f"{namespace}-jobs"
     cluster.kubectl("create", "namespace", jobs)
     cluster.kubectl("--namespace", jobs, "create", "serviceaccount", "runs")
-    cuts = "pods.partition, pods.drop"
+    cuts = "pods.partition, pods.drop, pods.delay, pods.fail_requests"
     far = (*RIGHTS["pods.kill"], *RIGHTS[cuts], *RIGHTS[f"{cuts} towards service/ or pods/"], *INSIDE)
     grant(cluster, namespace, jobs, rules(far))
     grant(cluster, jobs, jobs, rules(RIGHTS["a run in a Job"]))
