@@ -6,7 +6,7 @@ import heapq
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -179,11 +179,13 @@ class _Budget:
     """What is known of how many trials may be under way at a time, from all half-open stretches.
 
     ``full_at`` is how many were when somebody was kept back, ``had`` how many when somebody was let in
-    before any trial had succeeded.
+    before any trial had succeeded.  ``waits_for`` is how many results it waits for: so many were let in
+    before it opened again, though one had failed already.
     """
 
     full_at: int = 0
     had: int = 0
+    waits_for: int = 0
 
     def proves_closed(self, under_way: int) -> bool:
         """Whether to be let in while so many were under way needs a closed one."""
@@ -210,7 +212,7 @@ class _Machine:
         self._rejected = 0
         self._trial = _Trial(first=-1)
         self._budget = _Budget()
-        self._closings: list[tuple[int, list[tuple[float, int]]]] = []
+        self._closings: list[tuple[int, int, list[tuple[float, int]]]] = []
 
     def course(self) -> Course:
         """Read everything."""
@@ -218,8 +220,8 @@ class _Machine:
         for row, forwarded in enumerate(self._forwarded):
             read[self._state](row, forwarded)
         self._leave(len(self._at))
-        for place, admitted in self._closings:
-            self._bound_closing(place, admitted)
+        for place, first, admitted in self._closings:
+            self._bound_closing(place, first, admitted)
         return Course(stretches=tuple(self._stretches), transitions=tuple(self._transitions))
 
     def _closed(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
@@ -287,7 +289,7 @@ class _Machine:
         else:
             trial.first_failed = min(trial.first_failed, self._done[row])
         trial.last_done = max(trial.last_done, self._done[row])
-        if trial.admitted >= trial.row_needed:
+        if trial.admitted >= trial.row_needed and len(trial.rows) > self._budget.waits_for:
             self._close(trial)
 
     def _close(self, trial: _Trial) -> None:
@@ -296,14 +298,20 @@ class _Machine:
         trial.rows = [each for each in trial.rows if each < began]
         self._rejected = 0
         self._go(State.CLOSED, began, after, trial.row_in_flight[-1][0])
-        self._closings.append((len(self._transitions) - 1, trial.row_in_flight))
+        self._closings.append((len(self._transitions) - 1, trial.first, trial.row_in_flight))
 
-    def _bound_closing(self, place: int, admitted: list[tuple[float, int]]) -> None:
-        """Say when it was closed at the latest: more were let in at once than it lets in half-open."""
+    def _bound_closing(self, place: int, first: int, admitted: list[tuple[float, int]]) -> None:
+        """Say when it was closed at the latest: more were let in at once than it lets in half-open.
+
+        One that waits for several results, and keeps nobody back meanwhile, may be half-open until then.
+        """
         step = self._transitions[place]
-        before = next(
-            (at for at, under_way in admitted if self._budget.proves_closed(under_way)), step.before
-        )
+        proven = next((at for at, under_way in admitted if self._budget.proves_closed(under_way)), None)
+        before = step.before if proven is None else proven
+        if proven is None and self._budget.waits_for > 1:
+            rows = (row for row in range(first, len(self._at)) if self._forwarded[row])
+            waited_for = list(islice(rows, self._budget.waits_for))
+            before = max(before, *(self._done[row] for row in waited_for))
         self._transitions[place] = replace(step, before=before)
 
     def _keep_back(self, row: int) -> None:
@@ -324,6 +332,8 @@ class _Machine:
             trial.rejected_from = row
         if trial.rejected >= (self._in_a_row if at >= trial.first_good else self._sure):
             began = trial.rejected_from
+            if any(self._at[each] > trial.first_failed + TOLD_S for each in trial.rows):
+                self._budget.waits_for = max(self._budget.waits_for, len(trial.rows))
             last = self._at[trial.rows[-1]]
             ended = trial.first_failed if trial.first_failed < math.inf else trial.first_good
             after = max(last, min(ended, self._at[began]))
