@@ -27,6 +27,7 @@ SLACK_S = 0.015
 KINDS = {
     "aiomisc": Kind.GRADUAL,
     "cockatiel": Kind.BREAKER,
+    "failsafe-rate": Kind.BREAKER,
     "failsafe-ratio": Kind.BREAKER,
     "gozero": Kind.THROTTLE,
     "hystrix": Kind.BREAKER,
@@ -42,6 +43,7 @@ KINDS = {
 """What each recording is of."""
 LOGGED = (
     "cockatiel",
+    "failsafe-rate",
     "failsafe-ratio",
     "interlock",
     "interlock-slow",
@@ -53,6 +55,7 @@ LOGGED = (
 """Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
 FOUND = {
     "cockatiel": {"half-open-waiters"},
+    "failsafe-rate": {"half-open-stampede"},
     "levee": {"client-errors-mask-failures", "late-success-closes"},
     "pybreaker": {"client-errors-mask-failures", "serialises-calls"},
     "vertx": {"client-errors-mask-failures"},
