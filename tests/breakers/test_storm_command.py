@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from conftest import Stage
 
     from agent.proxy.client import ProxyClient
+
+
+STORM = Path(__file__).parents[2] / "experiments" / "breakers" / "storm.yaml"
 
 
 def _storm(entry: str, *more: str) -> tuple[str, ...]:
@@ -109,6 +114,26 @@ def test_an_interrupt_in_the_trigger_heals_first(
     assert told["answer"].startswith("No answer: ")
     assert proxy.links()[0]["toxics"] == []
     assert stage.open_injections() == ()
+
+
+def test_an_outage_that_lasts_is_ended_by_the_experiments_own_rule(
+    stage: Stage, proxy: ProxyClient, tmp_path: Path
+) -> None:
+    """After so many seconds without goodput the watch heals the trigger, long before its time is over."""
+    file = tmp_path / "storm.yaml"
+    text = STORM.read_text(encoding="utf-8")
+    file.write_text(text.replace("abort_after_s: 90", "abort_after_s: 3"), encoding="utf-8")
+    entry = f"http://{proxy.links()[0]['listen']}/"
+    values = {"entry": entry, "trigger": "refuse", "trigger_s": "50", "baseline_s": "3"}
+    pairs = [part for name, value in values.items() for part in ("--var", f"{name}={value}")]
+    code, told, errors = stage.gameday("run", str(file), *pairs, "--json")
+    assert (code, told["verdict"]) == (1, "DEVIATED"), (told["reason"], errors)
+    assert told["reason"].startswith("Aborted by the watch: not steady for 3")
+    (trigger,) = told["injections"]
+    applied, healed = (datetime.fromisoformat(trigger[name]) for name in ("applied_at", "healed_at"))
+    assert (healed - applied).total_seconds() < 40, "it was to last for 50"
+    assert proxy.links()[0]["toxics"] == []
+    assert [each for each in stage.processes() if "agent.traffic" in " ".join(each.cmdline())] == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from conftest import Stage
 
-pytestmark = [pytest.mark.targets, pytest.mark.timeout(180)]
+LONGEST_S = 270.0
+pytestmark = [pytest.mark.targets, pytest.mark.timeout(LONGEST_S + 30)]
 
 SERVICE = {"timeout_s": 0.2, "retries": 3, "threshold": 5, "open_s": 1.0}
 
@@ -66,7 +67,7 @@ def storm(stage: Stage, targets: Any, until: Callable[..., Any]) -> Iterator[Cal
         _warm(target.url)
         asked = ["breaker", "storm", "--entry", f"{target.url}/call?key=a", "--rate", "75", "--json"]
         asked += ["--baseline-s", "6", "--watch-s", "12", *more]
-        code, told, errors = stage.gameday(*asked, timeout_s=170.0)
+        code, told, errors = stage.gameday(*asked, timeout_s=LONGEST_S)
         assert told is not None, errors
         return Stormed(code, told, behind.log)
 
@@ -132,3 +133,16 @@ def test_retries_around_a_breaker_recover(storm: Callable[..., Stormed]) -> None
     came = storm("retries-around-breaker")
     assert came.told["outcome"] == "recovered", came.told["answer"]
     assert (came.code, came.told["verdict"]) == (0, "HELD"), came.told["reason"]
+
+
+def test_a_sweep_tells_at_which_load_the_outage_begins_to_stay(storm: Callable[..., Stormed]) -> None:
+    """Four requests for each call are more than 100 a second from 25 calls a second on; 75 are surely."""
+    sweep = ("--sweep", "15:75", "--watch-s", "8")
+    came = storm("retries", *sweep, dependency={"queue_max": 400})
+    found = came.told["hysteresis"]
+    assert found["survives_rps"] is not None, came.told["answer"]
+    assert 15 <= found["survives_rps"] < found["fails_rps"] <= 60
+    outcomes = {level["rate_rps"]: level["outcome"] for level in came.told["levels"]}
+    assert outcomes[15] == "recovered"
+    assert outcomes[75] == "metastable"
+    assert (came.code, came.told["verdict"]) == (0, "HELD"), came.told["reason"]  # it bears its lowest load
