@@ -56,7 +56,8 @@ def held(view: View) -> list[Held]:
         if not stretch.trials or float(asked.at[stretch.trials[0]]) in leaks_at:
             continue
         first = stretch.trials[0]
-        began, ended = float(asked.at[first]), float(asked.done[first])
+        # The one that ends first, which need not be the one that began first, decides, or its permit is free.
+        began, ended = float(asked.at[first]), float(asked.done[list(stretch.trials)].min())
         # Calls wait at most as long as a trial, so what came meanwhile lies in the rows from here on.
         rows = slice(first, int(np.searchsorted(asked.at, ended + 2 * (ended - began) + 1.0)))
         came = (asked.begun[rows] > began) & (asked.begun[rows] < ended)

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.targets, pytest.mark.timeout(240)]
 
 DESIGNS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "right": ("own", {}, "breaker"),
     "ten-trials": ("own", {"budget": 10, "successes": 5}, "breaker"),
-    "overhang": ("own", {"bug": "overhang"}, "breaker"),
-    "active-check": ("own", {"bug": "active-check-overrides"}, "breaker"),
-    "stampede": ("own", {"bug": "half-open-stampede"}, "breaker"),
     "gradual": ("own", {"bug": "gradual-recovery"}, "gradual"),
     "throttle": ("own", {"bug": "adaptive-throttle"}, "throttle"),
     "none": ("none", {}, "none"),
@@ -24,7 +20,7 @@ DESIGNS: dict[str, tuple[str, dict[str, Any], str]] = {
     "bucket": ("bucket", {"threshold": 8}, "rate-limiter"),
     "bulkhead": ("bulkhead", {}, "bulkhead"),
 }
-"""What is started, its options -> what it has to be called.
+"""What is started, its options -> what it has to be called; breakers with a bug are in test_targets.py.
 
 Left out, and said in docs/breakers.md: replicas, which are read as one breaker where the fault was short.
 """
@@ -38,3 +34,4 @@ def test_a_machine_is_called_by_its_name(exercise: Callable[..., Any], design: s
     came = exercise(name, kinds="error,hang", ends=(0, 1, 3), **{"timeout_s": 0.5, **options})
     machine = came.answer["streams"][0]["machine"]
     assert machine["kind"] == kind, machine["why"]
+    assert came.bugs == ({"never-opens"} if kind == "none" else set()), came.answer["answer"]

@@ -55,6 +55,7 @@ def test_a_correct_breaker_is_seen_as_it_is_and_nothing_is_found(exercise: Calla
     assert came.sequence == ["closed", *(step.to for step in came.truth)], came.answer["answer"]
     assert came.misplaced() == []
     assert came.bugs == set()
+    assert came.answer["machine"]["kind"] == "breaker"
     assert came.told["verdict"] == "HELD"
     assert came.answer["properties"]["failures_to_open"]["estimate"] == 5
     wait = came.answer["properties"]["time_to_half_open_s"]
@@ -92,6 +93,7 @@ def test_a_bug_that_is_written_in_is_found_and_nothing_else(exercise: Callable[.
     kinds, finding = FOUND[bug]
     came = exercise("own", kinds=kinds, bug=bug, timeout_s=PATIENT.get(bug, 0.3))
     assert came.bugs == {finding} | FOLLOWS.get(bug, set()), came.answer["answer"]
+    assert came.answer["machine"]["three_state"], came.answer["machine"]
     assert came.told["verdict"] == "DEVIATED"
 
 

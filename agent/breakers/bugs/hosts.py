@@ -8,7 +8,8 @@ import numpy as np
 
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown, under
-from agent.breakers.machines import ELSEWHERE, QUIET, Kind
+from agent.breakers.decisions import succeeded
+from agent.breakers.machines import ELSEWHERE, QUIET, WELL_SHARE, Kind
 from agent.breakers.timing import ENOUGH_FAILURES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def never_ejected(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """
     if view.machine.three_state or view.machine.kind is Kind.EJECTION:
         return None
-    if view.baseline.aside_share < ELSEWHERE:
+    if view.baseline.aside_share < ELSEWHERE or not _served_elsewhere(view):
         return None
     for fault in (each for each in view.faults if each.kind in KINDS):
         failed = _failed_as_before(view, fault)
@@ -52,6 +53,14 @@ def never_ejected(view: View, _: Mapping[str, Property]) -> Evidence | None:
                 f"others served {view.baseline.aside_share:.0%} of all calls",
             )
     return None
+
+
+def _served_elsewhere(view: View) -> bool:
+    """Whether the calls that did not come here in the calm came out well: others had them, and no limit."""
+    decisions = view.decisions
+    calm = ~decisions.forwarded & (decisions.at < min(each.began for each in view.faults))
+    well = succeeded(view.calls)[decisions.call[calm]]
+    return len(well) > 0 and float(well.mean()) >= WELL_SHARE
 
 
 def _failed_as_before(view: View, fault: FaultWindow) -> int:

@@ -134,7 +134,7 @@ def open_time_from_call_start(view: View, properties: Mapping[str, Property]) ->
         return None  # callers wait for something else too, so their end does not tell the failure's
     waits = {kind: _waits_under(view, kind) for kind in ("error", "hang")}
     hung = view.latency_s[under(view, "hang") & view.asked.forwarded & ~view.asked.good]
-    if not waits["error"] or len(waits["hang"]) < 1 or len(hung) == 0:
+    if min(map(len, waits.values())) < SEVERAL or len(hung) == 0:
         return None
     error, hang = common(waits["error"]), common(waits["hang"])
     if error is None or hang is None:
