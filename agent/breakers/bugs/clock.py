@@ -39,7 +39,8 @@ def follows_wall_clock(view: View, _: Mapping[str, Property]) -> Evidence | None
     ahead = [wait for each in steps if (wait := _met(view, each)) and _is_early(wait, each, shortest)]
     behind = [wait for each in steps if (wait := _met(view, each)) and _is_late(wait, each, longest)]
     moved = [*ahead, *behind]
-    if len(moved) < TIMES or len(moved) < sum(_met(view, each) is not None for each in steps):
+    alike = len(moved) >= TIMES and len(moved) == sum(_met(view, each) is not None for each in steps)
+    if not alike and not (ahead and behind):  # both ways it is no chance, whatever came of a third step
         return None
     said = []
     if ahead:

@@ -38,7 +38,7 @@ def never_ejected(view: View, _: Mapping[str, Property]) -> Evidence | None:
     Source:
         As of :func:`agent.breakers.machines.recognise`: n exp(-rate t) for a silence of t among n arrivals.
     """
-    if view.machine.three_state or view.machine.kind is Kind.EJECTION:
+    if not view.faults or view.machine.three_state or view.machine.kind is Kind.EJECTION:
         return None
     if view.baseline.aside_share < ELSEWHERE or not _served_elsewhere(view):
         return None
