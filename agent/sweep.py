@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
 from agent.faults import isolation, node_checks, standby
+from agent.jobs.adopting import lives_in_a_job
 from agent.model import UsageError
 from agent.safety import owner
 from agent.safety.kubernetes_guard import forbidden, is_pattern
@@ -28,7 +29,8 @@ def sweep(store: Store, settings: Settings) -> list[str]:
     patterns = settings.namespaces
     if not patterns:
         raise UsageError("--sweep looks in GAMEDAY_NAMESPACES, which is not set")
-    alive = [row.id for row in store.runs(open_only=True) if owner.is_alive(row)]
+    opened = store.runs(open_only=True)
+    alive = [row.id for row in opened if owner.is_alive(row) or lives_in_a_job(store.home, row)]
     with kubernetes.connect() as api:
         named = [each for each in patterns if not is_pattern(each)]
         if len(named) < len(patterns):

@@ -155,7 +155,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
     ),
     "GAMEDAY_EXECUTOR=kubernetes-job": (
         *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "get", "patch", "delete")),
-        Right(resource="secrets", verb="create"),
+        *(Right(resource="secrets", verb=verb) for verb in ("create", "delete")),
         *_get("configmaps"),
         *_list("pods"),
         Right(resource="pods", subresource="log", verb="get"),

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LONGEST_S = 7 * 86400.0
-"""No run is followed for longer; its Job's own deadline is what ends it."""
-
 
 def lives_in_a_job(home: Path, row: RunRow) -> bool:
     """Whether *row* is a run that was sent out to a Job, so that its parent's death is not its own."""
@@ -57,7 +54,7 @@ def follow(
         beat=lambda: store.beat(record.run),
         tell=lambda event: observe(record, event),
     )
-    ended = following.until_it_ends(within_s=LONGEST_S)
+    ended = following.until_it_ends()
     return take_in(store, record, place, ended, run_folder(store.home, record.run))
 
 

@@ -30,12 +30,14 @@ class Ended:
     """How a run in a Job ended: ``parts`` names its report, and ``why`` is what became of it without one.
 
     ``annotations`` are the Job's last ones that were seen; without *known* there may have been more.
+    A *suspended* Job does not end by itself, and so is not deleted by itself.
     """
 
     annotations: Mapping[str, str]
     parts: str | None = None
     why: str = ""
     known: bool = True
+    suspended: bool = False
 
 
 @dataclass(slots=True)
@@ -58,9 +60,9 @@ class Following:
     _asked: bool = False
     _shown: set[str] = field(default_factory=set)
 
-    def until_it_ends(self, *, within_s: float) -> Ended:
-        """Look every second; ask it to end when that is due; give it up after *within_s*."""
-        deadline = time.monotonic() + within_s
+    def until_it_ends(self) -> Ended:
+        """Look every second; ask it to end when that is due; give it up when its Job must have ended it."""
+        deadline = time.monotonic() + max(words.GRACE_S, self.place.ends_by - time.time())
         while True:
             if ended := self._look():
                 return ended
@@ -101,8 +103,10 @@ class Following:
             return Ended(annotations=self._annotations, parts=parts)
         if jobs.is_over(found):
             return self._ended(_death(api, self.place))
-        if found["spec"].get("suspend") and not self._asked:
-            return self._ended("it was never begun")
+        if found["spec"].get("suspend"):
+            began = words.BEAT in self._annotations
+            says = "its former parent gave it up" if began else "it was never begun"
+            return self._ended(says, suspended=True)
         return self._lost(api)
 
     def _lost(self, api: Api) -> Ended | None:
@@ -112,13 +116,28 @@ class Following:
         if why := self._due(silent_s, began=began):
             self._ask(api, why)
         if began and silent_s > words.SILENCE_S + words.FENCE_S:
-            api.patch(self.place.path, {"spec": {"suspend": True}})  # which ends its pod, and keeps the Job
-            return self._ended(f"nothing was heard from its pod for {silent_s:.0f} s; did its node die?")
+            self._suspend(api)
+            says = f"nothing was heard from its pod for {silent_s:.0f} s; did its node die?"
+            return self._ended(says, suspended=True)
         if not began and (silent_s > words.START_WITHIN_S or self._asked):
-            why = _waits(api, self.place)
-            api.patch(self.place.path, {"spec": {"suspend": True}})
-            return self._ended(f"its pod had not begun after {silent_s:.0f} s: {why}")
+            return self._call_back(api, f"its pod had not begun after {silent_s:.0f} s")
         return None
+
+    def _call_back(self, api: Api, says: str) -> Ended:
+        """End the pod that has not begun; should it just have, wait until it is gone, and look once more."""
+        why = _waits(api, self.place)
+        self._suspend(api)
+        deadline = time.monotonic() + words.GRACE_S
+        while any(_runs(pod) for pod in _pods(api, self.place)) and time.monotonic() < deadline:
+            time.sleep(words.LOOK_EVERY_S)
+        self._annotations = api.get(self.place.path)["metadata"].get("annotations") or {}
+        if parts := self._annotations.get(words.PARTS):
+            return Ended(annotations=self._annotations, parts=parts, suspended=True)
+        return self._ended(f"{says}: {why}", suspended=True)
+
+    def _suspend(self, api: Api) -> None:
+        """End the pod, and keep the Job and what stands on it."""
+        api.patch(self.place.path, {"spec": {"suspend": True}})
 
     def _due(self, silent_s: float, *, began: bool) -> str | None:
         if why := self.stop.why:
@@ -143,8 +162,8 @@ class Following:
                 self._shown.add(injection.id)
                 self.tell(injection)
 
-    def _ended(self, why: str, *, known: bool = True) -> Ended:
-        return Ended(annotations=self._annotations, why=why, known=known)
+    def _ended(self, why: str, *, known: bool = True, suspended: bool = False) -> Ended:
+        return Ended(annotations=self._annotations, why=why, known=known, suspended=suspended)
 
 
 def _death(api: Api, place: JobPlace) -> str:
@@ -168,6 +187,11 @@ def _waits(api: Api, place: JobPlace) -> str:
             if each["status"] == "False" and each.get("message"):
                 return str(each["message"])
     return "no pod of it was seen"
+
+
+def _runs(pod: Mapping[str, Any]) -> bool:
+    """Whether a container of *pod* runs, as far as the kubelet has told."""
+    return any("running" in each["state"] for each in pod["status"].get("containerStatuses") or ())
 
 
 def _pods(api: Api, place: JobPlace) -> list[dict[str, Any]]:

@@ -20,11 +20,15 @@ FILE = "job.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlace:
-    """A Job's namespace and name; ``cluster`` is which API server, as ``connect`` takes it."""
+    """A Job's namespace and name; ``cluster`` is which API server, as ``connect`` takes it.
+
+    By ``ends_by``, in seconds since the epoch, its own deadline has ended it.
+    """
 
     namespace: str
     name: str
     cluster: Mapping[str, Json]
+    ends_by: float
 
     @property
     def path(self) -> str:

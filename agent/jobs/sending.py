@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,10 @@ def send_out(
     try:
         with connect() as api:
             cluster = api.place.to_json()
-        place = JobPlace(namespace=namespace, name=words.name_of(record.run), cluster=cluster)
+        ends_by = time.time() + _deadline_s(experiment) + words.FENCE_S
+        place = JobPlace(
+            namespace=namespace, name=words.name_of(record.run), cluster=cluster, ends_by=ends_by
+        )
         place.write(folder)
         _make(place, record, experiment, settings, environ, because=because)
     except KubernetesError as error:
@@ -91,6 +95,10 @@ def _make(
             raise
 
 
+def _deadline_s(experiment: Experiment) -> float:
+    return words.START_WITHIN_S + experiment.longest_s + words.GRACE_S
+
+
 def _work(place: JobPlace, record: RunRecord, experiment: Experiment, settings: Settings) -> jobs.Work:
     return jobs.Work(
         name=place.name,
@@ -98,7 +106,7 @@ def _work(place: JobPlace, record: RunRecord, experiment: Experiment, settings: 
         image=settings.image,
         command=["-m", MODULE],
         account=settings.job_service_account,
-        deadline_s=words.START_WITHIN_S + experiment.longest_s + words.GRACE_S,
+        deadline_s=_deadline_s(experiment),
         grace_s=words.GRACE_S,
         keep_s=settings.job_keep_s,
         cpu=settings.job_cpu,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import report
-from agent.clients.kubernetes import KubernetesError, connect
+from agent.clients.kubernetes import KubernetesError, NotThere, connect
 from agent.filing import folder as filing
 from agent.jobs import parcel
 from agent.model import Mark, Verdict
@@ -42,6 +42,7 @@ def take_in(store: Store, record: RunRecord, place: JobPlace, ended: Ended, fold
     done = filing.file(done, folder)
     assert done.ended_at is not None
     store.end_run(done.run, done.summary(), ended_at=done.ended_at)
+    _tidy(place, ended)
     return done
 
 
@@ -97,6 +98,19 @@ def _mended(store: Store, record: RunRecord, place: JobPlace) -> RunRecord:
         injections=tuple(healed.get(each.id, each) for each in record.injections),
         marks=(*record.marks, mark),
     )
+
+
+def _tidy(place: JobPlace, ended: Ended) -> None:
+    """Delete the Secret, which nobody needs any more, and a Job that would not go by itself."""
+    at_once = {"propagationPolicy": "Background"}
+    path = place.path if ended.suspended else f"/api/v1/namespaces/{place.namespace}/secrets/{place.name}"
+    try:
+        with connect(place.cluster) as api:
+            api.delete(path, at_once)
+    except NotThere:
+        return
+    except KubernetesError as error:
+        log.warning("job_not_tidied", job=place.name, why=str(error))
 
 
 def _keep_log(place: JobPlace, folder: Path) -> None:

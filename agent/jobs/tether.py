@@ -39,7 +39,17 @@ class Tether:
         self._thread = threading.Thread(target=self._hold, name="tether", daemon=True)
 
     def start(self) -> None:
-        """Begin to look and to beat."""
+        """Look for the first time, so that nothing begins that is to end already; then go on by itself."""
+        while self._stop.why is None:
+            try:
+                with connect() as api:
+                    self._look(api)
+                break
+            except NotThere:
+                self._stop.ask("Its Job was deleted")
+            except GamedayError as error:
+                self._note_silence(error)
+                time.sleep(words.LOOK_EVERY_S)
         self._thread.start()
 
     def observe(self, _: object, event: object) -> None:

@@ -113,6 +113,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield _existing() if kind == "existing" else stack.enter_context(_started(kind, more))
 
 
+@pytest.fixture
+def frail_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster for one test only, which may cut the power of a node."""
+    if request.config.getoption("--cluster") != "real":
+        pytest.skip("only a node of a cluster of ours may be killed")
+    with _started([]) as cluster:
+        yield cluster
+
+
 @pytest.fixture(scope="session")
 def agent_image(cluster: Cluster) -> str:
     """The project's own image, as the work tree is now."""

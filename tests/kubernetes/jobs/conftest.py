@@ -158,6 +158,19 @@ def works(
     yield from make(cluster, namespace, web, stage, agent_image)
 
 
+@pytest.fixture
+def frail_works(
+    frail_cluster: Any, web: Callable[..., Any], stage: Stage, agent_image: str
+) -> Iterator[Works]:
+    """The same on two nodes of its own: gateway and client on the first, room for a Job on the second."""
+    frail_cluster.kubectl("create", "namespace", "shop")
+    frail_cluster.kubectl("cordon", "node-2")
+    for works in make(frail_cluster, "shop", web, stage, agent_image):
+        frail_cluster.kubectl("uncordon", "node-2")
+        frail_cluster.kubectl("cordon", "node-1")
+        yield works
+
+
 def make(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage, image: str) -> Iterator[Works]:
     """Yield what :func:`works` is, on any cluster."""
     jobs = f"{namespace}-jobs"

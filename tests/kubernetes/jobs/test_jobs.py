@@ -49,10 +49,10 @@ def test_an_experiment_is_played_in_a_job_and_its_report_is_filed_here(works: Wo
     assert told["injections"][0]["gone"] is True
     job = works.job()
     assert job is not None
-    owned = works.cluster.read("secrets,configmaps", "--namespace", works.jobs)["items"]
-    ours = [each["metadata"] for each in owned if each["metadata"]["name"].startswith("gameday-")]
-    assert ours
-    assert {each["ownerReferences"][0]["uid"] for each in ours} == {job["metadata"]["uid"]}
+    left = works.cluster.read("secrets,configmaps", "--namespace", works.jobs)["items"]
+    ours = [each for each in left if each["metadata"]["name"].startswith("gameday-")]
+    assert {each["kind"] for each in ours} == {"ConfigMap"}
+    assert {each["metadata"]["ownerReferences"][0]["uid"] for each in ours} == {job["metadata"]["uid"]}
     assert works.stage.open_injections() == ()
 
 
@@ -68,6 +68,22 @@ def test_a_killed_process_of_the_job_is_told_and_what_it_broke_is_gone(
     told = _ended(parent)
     assert (told["verdict"], told["exit"], told["recovered"]) == ("INCONCLUSIVE", 3, True), told
     assert "exit code 137" in told["reason"]
+    assert told["injections"][0]["gone"] is True
+    assert works.stage.open_injections() == ()
+
+
+def test_a_node_without_power_takes_the_run_along_and_nothing_stays_broken(
+    frail_works: Works, until: Callable[..., Any]
+) -> None:
+    """Nobody says a word: the injector heals after its lease, and the parent gives the run up and checks."""
+    works = frail_works
+    parent = works.start("run", str(works.experiment(hold_s=110)), "--json")
+    victim = _cut_off(works, until)
+    works.cluster.cut_power(works.pod()["spec"]["nodeName"])
+    until(lambda: works.answers(victim), within_s=30)
+    told = _ended(parent, within_s=180)
+    assert (told["verdict"], told["exit"], told["recovered"]) == ("INCONCLUSIVE", 3, True), told
+    assert "nothing was heard from its pod" in told["reason"]
     assert told["injections"][0]["gone"] is True
     assert works.stage.open_injections() == ()
 
