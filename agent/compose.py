@@ -25,7 +25,6 @@ from agent.safety.context import new_run_id, run_folder
 from agent.safety.recover import recover
 from agent.sandbox import state as sandbox_state
 from agent.settings import PREFIX, Settings
-from agent.sharing import Sharing, sharing_of
 from agent.store import Store
 from agent.traffic.samples import bins
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from agent.catalog.experiment import Experiment
     from agent.run import Stop
     from agent.safety.heal import Healed
+    from agent.sharing import Sharing
 
 TRAFFIC_BIN_S = 0.5
 
@@ -219,8 +219,11 @@ def open_agent(settings: Settings) -> Agent:
     """
     store = Store(settings.home)
     recover_home(settings, store)
-    sharing = sharing_of(settings, store)
-    if sharing is not None:
+    sharing = None
+    if settings.store is not None:
+        from agent.sharing import Sharing  # noqa: PLC0415  # who is alone does not pay for PostgreSQL
+
+        sharing = Sharing.over(settings.store, store)
         sharing.start()
     return Agent(settings=settings, store=store, environ=_with_sandbox(settings), sharing=sharing)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent import settings as settings_of
 from agent.clients import kubernetes
+from agent.clients.kubernetes import own_namespace
 from agent.doctor import Finding
 from agent.faults import standby
-from agent.faults.kubernetes_rights import OWN, RIGHTS, missing
+from agent.faults.kubernetes_rights import JOBS, OWN, RIGHTS, missing
 from agent.model import GamedayError
 from agent.safety.kubernetes_guard import forbidden, is_pattern
 
@@ -39,10 +41,19 @@ def _findings(api: Api, settings: Settings) -> Iterator[Finding]:
         yield from _allowed(api, namespace)
 
 
+def _place(row: str, namespace: str | None) -> str | None:
+    """Return where a row's rights have to hold, if not in the targets' *namespace*."""
+    if row in OWN:
+        return standby.home()
+    if row in JOBS:
+        return settings_of.current().job_namespace or own_namespace()
+    return namespace
+
+
 def _allowed(api: Api, namespace: str | None) -> Iterator[Finding]:
     """Tell of each fault whether all it needs is allowed in *namespace*, or in all of them."""
     for fault, rights in RIGHTS.items():
-        place = standby.home() if fault in OWN else namespace
+        place = _place(fault, namespace)
         lacking = missing(api, rights, place)
         where = f"in {place}" if place else "in every namespace"
         says = f"not allowed {where}: {', '.join(lacking)}" if lacking else f"allowed {where}"

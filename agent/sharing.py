@@ -1,14 +1,10 @@
-"""Keeps the shared store in step with what this agent does; nothing here may hold up a run or a healing.
-
-Where ``GAMEDAY_STORE`` is not set there is nothing to keep in step, and every question is answered
-from this agent alone.
-"""
+"""Keeps the shared store in step with what this agent does; nothing here may hold up a run or a healing."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.safety.gates import Gate
-    from agent.settings import Settings
     from agent.store import Store
 
 log = structlog.get_logger()
@@ -31,15 +26,6 @@ BEAT_EVERY_TURNS = 10
 UNFILED = "unfiled"
 """A file in a run's folder from before the run is shared until its report is: whoever finds it files it."""
 FILE_WITHIN_S = 6.0
-
-
-def sharing_of(settings: Settings, store: Store) -> Sharing | None:
-    """Return what keeps the shared store in step, None where there is none.
-
-    Raises:
-        UsageError: ``GAMEDAY_STORE`` names none, or its driver is not installed.
-    """
-    return None if settings.store is None else Sharing(store, Shared(settings.store))
 
 
 @dataclass(slots=True)
@@ -57,6 +43,15 @@ class Sharing:
     _filing: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
     _reached: bool = True
+
+    @classmethod
+    def over(cls, url: str, store: Store) -> Self:
+        """Return one that keeps the database at *url* in step with *store*; it is not connected yet.
+
+        Raises:
+            UsageError: *url* names none, or its driver is not installed.
+        """
+        return cls(store, Shared(url))
 
     def start(self) -> None:
         """Begin; a daemon thread that ends with :meth:`close`, or with the process."""

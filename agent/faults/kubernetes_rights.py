@@ -188,6 +188,9 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 OWN = frozenset({"restorers", "heal --sweep of changed values"})
 """Rows that are about the namespace in which restorers run, and not about targets."""
 
+JOBS = frozenset({"GAMEDAY_EXECUTOR=kubernetes-job", "a run in a Job"})
+"""Rows that are about the namespace in which the Jobs of runs are, and not about targets."""
+
 RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
     "in the restorers' namespace": (
         *_all("leases", "get", "patch", group=_LEASES),

@@ -11,8 +11,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from agent import settings as settings_of
-from agent.clients import jobs
-from agent.clients.kubernetes import KubernetesError, connect
 from agent.model import Call, Injection, Refused
 
 if TYPE_CHECKING:
@@ -37,6 +35,9 @@ def announce(injection: Injection) -> None:
     place = settings_of.current().job
     if place is None:
         return
+    from agent.clients import jobs  # noqa: PLC0415  # outside of a Job no injection pays for them
+    from agent.clients.kubernetes import KubernetesError, connect  # noqa: PLC0415
+
     namespace, name, uid = place.split("/")
     annotations = {ENTRY + injection.id: json.dumps(asdict(injection))}
     try:

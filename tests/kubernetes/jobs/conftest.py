@@ -74,7 +74,7 @@ class Works:
             "extensions": [
                 {
                     "name": "gameday",
-                    "timeout_s": 120,
+                    "timeout_s": 200,
                     "blast_radius": {"count": 1},
                     "watch": {"every_s": 0.5, "abort_after_s": 60, "look_timeout_s": 10},
                 }

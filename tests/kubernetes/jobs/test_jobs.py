@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parents[3] / "experiments" / "kubernetes" / "survives-a-killed-gateway-pod.yaml"
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
 
 
-def _ended(process: Popen[str], *, within_s: float = 120.0) -> dict[str, Any]:
+def _ended(process: Popen[str], *, within_s: float = 180.0) -> dict[str, Any]:
     out, errors = process.communicate(timeout=within_s)
     assert out.strip(), errors
     return {**json.loads(out), "exit": process.returncode, "errors": errors}
@@ -30,7 +30,7 @@ def _ended(process: Popen[str], *, within_s: float = 120.0) -> dict[str, Any]:
 
 def _cut_off(works: Works, until: Callable[..., Any]) -> str:
     """Wait until the fault is in, measured from the client, and return whom it hit."""
-    until(lambda: any(key.startswith("gameday/injection-") for key in works.annotations()), within_s=60)
+    until(lambda: any(key.startswith("gameday/injection-") for key in works.annotations()), within_s=150)
     address: str = until(works.victim, within_s=20)
     return address
 
