@@ -18,6 +18,7 @@ The tree of errors, each raised beside the code that knows the reason::
     ├── DidNotLand            a fault was applied, could not be seen, and was taken out again
     ├── NotRecovered          something may still be broken                          (exit 5)
     ├── NoEvidence            a probe had too little to answer from
+    ├── NotOurs               a copy of the ledger names what this agent never wrote; it is not called
     ├── NoReaper, NoDeadMan   a fault's own way to end could not be set up; nothing was touched
     ├── ProxyUnreachable, NftError, TcError    a tool of ours did not answer as it should
     ├── KubernetesError       the API server did not do what it was asked to; NotThere, Changed, Forbidden

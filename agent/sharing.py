@@ -105,7 +105,7 @@ class Sharing:
                 if turns % BEAT_EVERY_TURNS == 0:
                     self._beat()
                     self._catch_up()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, OSError) as error:
                 self._tell(error)
             else:
                 self._tell(None)
@@ -135,7 +135,7 @@ class Sharing:
         marker.unlink(missing_ok=True)
         log.info("run_shared", run=row.id)
 
-    def _tell(self, error: StoreUnavailable | None) -> None:
+    def _tell(self, error: Exception | None) -> None:
         """Log once that the shared store cannot be reached, and once that it can again."""
         if self._reached and error is not None:
             log.error("shared_store_unreachable", why=str(error))

@@ -48,6 +48,7 @@ def follow(
     *stop* and what *halted* says reach it through its Job.
     """
     following = Following(
+        run=record.run,
         place=place,
         stop=stop,
         halted=halted,
@@ -75,7 +76,7 @@ def take_in_what_ended(store: Store) -> None:
         place = read_place(folder)
         assert place is not None, "it is an orphan"
         try:
-            ended = _look(store, place)
+            ended = _look(store, row.id, place)
             if ended is None:
                 log.warning("run_goes_on", run=row.id, job=f"{place.namespace}/{place.name}")
             elif store.take_over(row, owner.this_process()):
@@ -112,10 +113,10 @@ def stop_all(store: Store, why: str, *, run: str | None = None) -> list[str]:
     return told
 
 
-def _look(store: Store, place: JobPlace) -> Ended | None:
+def _look(store: Store, run: str, place: JobPlace) -> Ended | None:
     quiet = StopRequest()
     return Following(
-        place=place, stop=quiet, halted=store.halted, beat=lambda: None, tell=lambda _: None
+        run=run, place=place, stop=quiet, halted=store.halted, beat=lambda: None, tell=lambda _: None
     ).look_once()
 
 

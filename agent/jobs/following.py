@@ -48,6 +48,7 @@ class Following:
     answers for the run; *tell* is told of marks and injections as they are seen.
     """
 
+    run: str
     place: JobPlace
     stop: Stop
     halted: Callable[[], str | None]
@@ -157,7 +158,7 @@ class Following:
         phase = self._annotations.get(words.PHASE)
         if phase and phase != had.get(words.PHASE):
             self.tell(Mark(at=time.time(), kind=phase))
-        for injection in copies(self._annotations, place=self.place.cluster):
+        for injection in copies(self._annotations, run=self.run, place=self.place.cluster).injections:
             if injection.id not in self._shown:
                 self._shown.add(injection.id)
                 self.tell(injection)

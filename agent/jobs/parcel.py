@@ -21,6 +21,8 @@ FILES = ("record.json", "output.log", "reaper.log")
 PART_BYTES = 700_000
 """A ConfigMap holds a mebibyte, and so does a request to etcd, in base64."""
 PARTS_MAX = 24
+UNPACKED_MAX_BYTES = 64 << 20
+"""Of each file: a small archive may be made to hold a disk full of zeros."""
 KEY = "part"
 
 
@@ -48,7 +50,7 @@ def unpack(parcel: bytes, folder: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(parcel), mode="r:gz") as archive:
             for name in FILES:
                 if name in archive.getnames() and (file := archive.extractfile(name)):
-                    (folder / name).write_bytes(file.read())
+                    (folder / name).write_bytes(file.read(UNPACKED_MAX_BYTES))
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ParcelLost(f"what the Job sent back cannot be read: {error}") from error
 

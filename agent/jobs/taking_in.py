@@ -13,7 +13,7 @@ from agent.filing import folder as filing
 from agent.jobs import parcel
 from agent.model import Mark, Verdict
 from agent.report.document import RecordError
-from agent.safety.copies import copies, from_here
+from agent.safety.copies import NotOurs, copies, from_here
 from agent.safety.heal import heal
 
 if TYPE_CHECKING:
@@ -62,14 +62,16 @@ def _reported(record: RunRecord, place: JobPlace, ended: Ended, folder: Path) ->
 
 def _died(store: Store, record: RunRecord, place: JobPlace, ended: Ended) -> RunRecord:
     """Undo and check from out here what the copies on the Job name; nobody can judge the run any more."""
-    for injection in copies(ended.annotations, place=place.cluster):
+    found = copies(ended.annotations, run=record.run, place=place.cluster)
+    for injection in found.injections:
         store.adopt(injection)
     store.abort(record.run)
     result = heal(store, record.run)
     why = ended.why or "its report was not whole"
-    clean = result.clean and ended.known
+    known = ended.known and not found.strange
+    clean = result.clean and known
     gone = "everything it broke is gone" if clean else "what it broke is NOT known to be gone"
-    if not ended.known:
+    if not known:
         gone += " (every fault in a Job ends by itself; `gameday heal --sweep` looks for what is left)"
     now = time.time()
     died = Mark(at=now, kind="child_died", says=why)
@@ -85,9 +87,13 @@ def _died(store: Store, record: RunRecord, place: JobPlace, ended: Ended) -> Run
 
 def _mended(store: Store, record: RunRecord, place: JobPlace) -> RunRecord:
     """Try from out here to heal what the run said is NOT RECOVERED; until it is, it stands in our ledger."""
-    for injection in record.injections:
-        if injection.open:
-            store.adopt(from_here(injection, place.cluster))
+    try:
+        for injection in record.injections:
+            if injection.open:
+                store.adopt(from_here(injection, run=record.run, place=place.cluster))
+    except NotOurs as error:
+        log.error("record_refused", run=record.run, why=str(error))
+        return record
     result = heal(store, record.run)
     if not result.clean:
         return record

@@ -7,23 +7,40 @@ the harm, like the entry: whoever finds the pod dead undoes and checks what the 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from agent import settings as settings_of
-from agent.model import Call, Injection, Refused
+from agent.model import Call, GamedayError, Injection, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from agent.model import Json
 
+log = structlog.get_logger()
+
+FAULTS = "agent.faults."
 ENTRY = "gameday/injection-"
 """Annotation of the Job; one for each injection."""
 
 
 class NotCopied(Refused):
     """The copy of a ledger entry could not be written; nothing was touched."""
+
+
+class NotOurs(GamedayError):
+    """A copy names what this agent never wrote; it is not called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """What stands on a Job: the injections of its run, and the keys of what is none of them."""
+
+    injections: tuple[Injection, ...]
+    strange: tuple[str, ...] = ()
 
 
 def announce(injection: Injection) -> None:
@@ -50,24 +67,40 @@ def announce(injection: Injection) -> None:
         ) from error
 
 
-def copies(annotations: Mapping[str, str], *, place: Mapping[str, Json]) -> Iterator[Injection]:
-    """Yield the injections that a Job's *annotations* name, as they are undone from out here.
+def copies(annotations: Mapping[str, str], *, run: str, place: Mapping[str, Json]) -> Copies:
+    """Return the injections of *run* that a Job's *annotations* name, as they are undone from out here.
 
-    Inside the cluster it has no kubeconfig; *place* is the same cluster as this process calls it.
+    Whoever may change a Job could write there what this process is to call, so only the agent's own
+    faults are taken.
     """
+    found, strange = [], []
     for key, text in sorted(annotations.items()):
         if key.startswith(ENTRY):
-            yield from_here(Injection.from_json(json.loads(text)), place)
+            try:
+                found.append(from_here(Injection.from_json(json.loads(text)), run=run, place=place))
+            except (NotOurs, ValueError, KeyError, TypeError) as error:
+                log.error("copy_refused", run=run, key=key, why=str(error))
+                strange.append(key)
+    return Copies(injections=tuple(found), strange=tuple(strange))
 
 
-def from_here(injection: Injection, place: Mapping[str, Json]) -> Injection:
-    """Return *injection* with its calls' cluster as this process reaches it."""
+def from_here(injection: Injection, *, run: str, place: Mapping[str, Json]) -> Injection:
+    """Return *injection* with its calls' cluster as this process reaches it.
+
+    Inside the cluster there is no kubeconfig; *place* is the same cluster as this process calls it.
+
+    Raises:
+        NotOurs: It is of another run, or calls something else than the agent's own faults.
+    """
+    if injection.run != run:
+        raise NotOurs(f"injection {injection.id} is of run {injection.run}, not of {run}")
     calls: dict[str, Any] = {}
     for name in ("undo", "landed_check", "gone_check", "renew"):
         call: Call | None = getattr(injection, name)
         if call is None:
             continue
-        there = call.arguments.get("place")
-        if isinstance(there, dict) and there.get("kubeconfig") is None:
+        if not call.func.startswith(FAULTS):
+            raise NotOurs(f"injection {injection.id} calls {call.func}, which is none of the agent's faults")
+        if "place" in call.arguments:
             calls[name] = replace(call, arguments={**call.arguments, "place": dict(place)})
     return replace(injection, **calls)

@@ -113,25 +113,48 @@ def test_half_a_parcel_is_said_to_be_lost(tmp_path: Path) -> None:
         parcel.unpack(parcel.packed(tmp_path)[:5_000], tmp_path)
 
 
-def test_a_copy_of_a_ledger_entry_is_undone_from_where_it_is_read() -> None:
-    """Inside the cluster there is no kubeconfig; out here the same cluster has one."""
-    call = Call(func="m:f", arguments={"place": INSIDE, "namespace": "shop"})
-    other = Call(func="m:g", arguments={"table": "t"})
+def entry(**changes: Any) -> dict[str, str]:
+    """Return the annotation that copies one injection."""
+    call = Call(func="agent.faults.pod_streams:remove", arguments={"place": INSIDE, "namespace": "shop"})
+    check = Call(func="agent.faults.pod_streams:landed", arguments={"table": "t"})
+    values = {"undo": call, "landed_check": check, "gone_check": call, **changes}
     made = Injection(
         id="1",
         run="r",
         fault="pods.partition",
         victims=("shop/a",),
-        undo=call,
-        landed_check=other,
-        gone_check=call,
         max_duration_s=5.0,
         intended_at=1.0,
+        **values,
     )
-    found = list(copies({ENTRY + "1": json.dumps(asdict(made)), "gameday/beat": "3"}, place=OUTSIDE))
-    assert [each.id for each in found] == ["1"]
-    assert found[0].undo.arguments == {"place": OUTSIDE, "namespace": "shop"}
-    assert found[0].landed_check == other
+    return {ENTRY + "1": json.dumps(asdict(made)), "gameday/beat": "3"}
+
+
+def test_a_copy_of_a_ledger_entry_is_undone_from_where_it_is_read() -> None:
+    """Inside the cluster there is no kubeconfig; out here the same cluster has one."""
+    found = copies(entry(), run="r", place=OUTSIDE)
+    assert [each.id for each in found.injections] == ["1"]
+    assert found.injections[0].undo.arguments == {"place": OUTSIDE, "namespace": "shop"}
+    assert found.injections[0].landed_check.arguments == {"table": "t"}
+    assert found.strange == ()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "run"),
+    [
+        (entry(undo=Call(func="os:system", arguments={"command": "true"})), "r"),
+        (entry(gone_check=Call(func="agent.faults_of_mine:f")), "r"),
+        (entry(), "another"),
+        ({ENTRY + "1": "no JSON"}, "r"),
+        ({ENTRY + "1": "[]"}, "r"),
+        ({ENTRY + "1": "{}"}, "r"),
+    ],
+)
+def test_what_the_agent_never_wrote_is_not_called(annotations: dict[str, str], run: str) -> None:
+    """Who may change a Job must not get to run code in whoever follows it."""
+    found = copies(annotations, run=run, place=OUTSIDE)
+    assert found.injections == ()
+    assert found.strange == (ENTRY + "1",)
 
 
 @pytest.mark.parametrize(
