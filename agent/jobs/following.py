@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.clients import jobs
-from agent.clients.kubernetes import KubernetesError, NotThere, connect
+from agent.clients.kubernetes import NotThere, connect
 from agent.jobs import words
-from agent.model import Mark
+from agent.model import GamedayError, Mark
 from agent.safety.copies import copies
 
 if TYPE_CHECKING:
@@ -64,31 +64,30 @@ class Following:
     def until_it_ends(self) -> Ended:
         """Look every second; ask it to end when that is due; give it up when its Job must have ended it."""
         deadline = time.monotonic() + max(words.GRACE_S, self.place.ends_by - time.time())
+        was_asked = False
         while True:
-            if ended := self._look():
+            if ended := self.look_once():
                 return ended
             if time.monotonic() > deadline:
                 return self._ended("nobody could tell what became of its Job in time", known=False)
-            if time.monotonic() - self._beaten_at > words.BEAT_EVERY_S:
-                self._beaten_at = time.monotonic()
-                self.beat()
-            if self.stop.why is None:
-                wait([self.stop.fileno()], words.LOOK_EVERY_S)
-            else:
+            if was_asked:
                 time.sleep(words.LOOK_EVERY_S)
+            elif wait([self.stop.fileno()], words.LOOK_EVERY_S):
+                was_asked = True
+                deadline = min(deadline, time.monotonic() + words.GRACE_S + words.FENCE_S)
 
     def look_once(self) -> Ended | None:
         """Return how it ended if it has; None also while nobody can tell."""
-        return self._look()
-
-    def _look(self) -> Ended | None:
         try:
+            if time.monotonic() - self._beaten_at > words.BEAT_EVERY_S:
+                self._beaten_at = time.monotonic()
+                self.beat()
             with connect(self.place.cluster) as api:
                 found = api.get(self.place.path)
                 return self._take(api, found)
         except NotThere:
             return self._ended("its Job was deleted", known=False)
-        except KubernetesError as error:
+        except GamedayError as error:  # the cluster or our own store: neither ends the run
             log.warning("job_unseen", job=self.place.name, why=str(error))
             self._heard_at += time.monotonic() - self._looked_at  # who cannot look cannot call it silent
         finally:

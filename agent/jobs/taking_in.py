@@ -54,10 +54,11 @@ def _reported(record: RunRecord, place: JobPlace, ended: Ended, folder: Path) ->
         with connect(place.cluster) as api:
             sent = parcel.fetch(api, place.namespace, f"{place.name}-{turn}", int(parts))
         parcel.unpack(sent, folder)
-        return report.from_json((folder / filing.RECORD).read_text(encoding="utf-8"))
+        found = report.from_json((folder / filing.RECORD).read_text(encoding="utf-8"))
     except (KubernetesError, parcel.ParcelLost, RecordError, OSError, ValueError, KeyError) as error:
         log.error("report_lost", run=record.run, job=place.name, why=str(error))
         return None
+    return found if found.run == record.run else None
 
 
 def _died(store: Store, record: RunRecord, place: JobPlace, ended: Ended) -> RunRecord:
@@ -68,6 +69,8 @@ def _died(store: Store, record: RunRecord, place: JobPlace, ended: Ended) -> Run
     store.abort(record.run)
     result = heal(store, record.run)
     why = ended.why or "its report was not whole"
+    if found.strange:
+        log.error("copies_refused", run=record.run, why=found.strange)
     known = ended.known and not found.strange
     clean = result.clean and known
     gone = "everything it broke is gone" if clean else "what it broke is NOT known to be gone"

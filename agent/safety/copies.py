@@ -10,8 +10,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from agent import settings as settings_of
 from agent.model import Call, GamedayError, Injection, Refused
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.model import Json
-
-log = structlog.get_logger()
 
 FAULTS = "agent.faults."
 ENTRY = "gameday/injection-"
@@ -37,7 +33,7 @@ class NotOurs(GamedayError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copies:
-    """What stands on a Job: the injections of its run, and the keys of what is none of them."""
+    """What stands on a Job: the injections of its run, and why the rest is none of them."""
 
     injections: tuple[Injection, ...]
     strange: tuple[str, ...] = ()
@@ -79,8 +75,7 @@ def copies(annotations: Mapping[str, str], *, run: str, place: Mapping[str, Json
             try:
                 found.append(from_here(Injection.from_json(json.loads(text)), run=run, place=place))
             except (NotOurs, ValueError, KeyError, TypeError) as error:
-                log.error("copy_refused", run=run, key=key, why=str(error))
-                strange.append(key)
+                strange.append(f"{key}: {error}")
     return Copies(injections=tuple(found), strange=tuple(strange))
 
 

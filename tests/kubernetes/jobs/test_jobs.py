@@ -99,23 +99,26 @@ def test_a_deleted_pod_heals_and_still_sends_its_report(works: Works, until: Cal
     assert works.answers(victim)
 
 
-def test_a_run_goes_on_without_its_parent_and_the_next_one_files_its_report(
+def test_a_run_goes_on_without_its_parent_and_the_next_one_answers_for_it(
     works: Works, until: Callable[..., Any]
 ) -> None:
-    """SIGKILL to the parent ends nothing; `gameday serve` answers for the run from then on."""
-    parent = works.start("run", str(works.experiment(hold_s=20)), "--json")
+    """SIGKILL to the parent ends nothing, and neither does `gameday heal`; `gameday serve` takes it over."""
+    parent = works.start("run", str(works.experiment(hold_s=150)), "--json")
     victim = _cut_off(works, until)
     parent.kill()
-    assert works.stage.gameday("heal", timeout_s=30)[0] == 0
-    assert not works.answers(victim)
+    assert works.start("heal").wait(60) == 0
     empty = works.stage.folder / "none"
     empty.mkdir()
     serving = works.start("serve", "--experiments", str(empty))
-    (run,) = _runs(works)
-    until(lambda: _runs(works)[run], within_s=90)
+    assert serving.stderr is not None
+    assert any("run_adopted" in line for line in serving.stderr)
+    assert not works.answers(victim)
     serving.send_signal(signal.SIGTERM)
-    assert serving.wait(30) == 0
-    assert _runs(works)[run]["verdict"] == "HELD"
+    serving.communicate(timeout=120)
+    assert serving.returncode == 0
+    ((run, summary),) = _runs(works).items()
+    assert (summary["verdict"], summary["recovered"]) == ("INCONCLUSIVE", True), summary
+    assert "SIGTERM" in summary["reason"]
     assert (works.stage.home / "runs" / run / "report.html").exists()
     assert works.answers(victim)
 
