@@ -47,8 +47,9 @@ SELDOM = 0.001
 """The chance of a change that nothing explains, or that a clock brings about."""
 QUIETLY = 0.1
 """A call kept back changes a throttle's share so many times as seldom as one that has an outcome."""
-BEGINS = (0.001, 0.02)
-"""The chances that are tried for an open breaker to become half-open."""
+BEGINS = (0.00005, 0.001, 0.02)
+"""The chances that are tried for an open breaker to become half-open; the least for one that stays open for a
+thousand calls or more."""
 FAILS = (0.7, 0.15)
 """The chances that are tried for a failed trial to open a half-open breaker: a trial that hangs is known to
 have failed when others have been let in already."""
@@ -149,7 +150,7 @@ def breakers() -> Family:
     return _family(
         (
             [1.0, leak, share],
-            [[(1, SELDOM)], [(2, begins), (0, SELDOM)], [(1, SELDOM)]],
+            [[(1, SELDOM)], [(2, begins), (0, min(begins, SELDOM))], [(1, SELDOM)]],
             [[(1, SELDOM)], [(0, recovers), (2, recovers)], [(0, recovers)]],
             [[(1, trips)], [(0, SELDOM)], [(1, fails)]],
         )

@@ -27,6 +27,8 @@ NEAR_S = 0.03
 """Of calls that end so soon after an arrival has, one that came out as the arrival did is preferred."""
 LIKELY_CALLS = 6
 CANDIDATES_MAX = 500
+AT_ONCE_S = 0.005
+"""A call that is answered so soon after a request arrived that then hangs did not send it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,4 +130,15 @@ def _open_calls(call_of: Ints, left: Sequence[int], calls: Calls, arrivals: Arri
         while waiting and waiting[0][0] < now - CLOCK_ERROR_S:
             heapq.heappop(waiting)
         if waiting:
-            call_of[arrival] = heapq.heappop(waiting)[1]
+            call_of[arrival] = _who_waited(waiting, now)
+
+
+def _who_waited(waiting: list[tuple[float, int]], now: float) -> int:
+    """Take the call that ends first, of those that go on for a while: a request that hangs has no answer."""
+    at_once = []
+    while waiting and waiting[0][0] < now + AT_ONCE_S:
+        at_once.append(heapq.heappop(waiting))
+    found = heapq.heappop(waiting) if waiting else at_once.pop(0)
+    for each in at_once:
+        heapq.heappush(waiting, each)
+    return found[1]
