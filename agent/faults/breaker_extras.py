@@ -33,6 +33,8 @@ ROUNDS = 4
 UNDER_WAY = 0.3
 """So much of a slow answer's time is let pass before every request fails: by then some are on their way, and
 none has come back that would set a count of failures back."""
+MEETS_S = 0.1
+"""And it is no less, so that a few meet the delay at all."""
 INTERLEAVED_MAX_S, CANCEL_MAX_S = 10.0, 6.0
 GIVES_UP = 0.5
 """An impatient caller waits for this share of a slow answer."""
@@ -141,7 +143,9 @@ class Extras:
             began = time.monotonic()
             self._exercise.inject("slow", direction="upstream")
             if n % 2 == 0:
-                time.sleep(max(0.0, began + UNDER_WAY * self._exercise.slow_ms / 1000 - time.monotonic()))
+                slow_s = self._exercise.slow_ms / 1000
+                late_s = max(UNDER_WAY * slow_s, min(MEETS_S, 0.8 * slow_s))
+                time.sleep(late_s)
             self._exercise.inject("error", toxicity=MOSTLY if n % 2 else 1.0)
             self._exercise.fault("late-success", began)
             self._until_opened(began, self._pace.patience_s)
