@@ -9,14 +9,16 @@ from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
 from agent.doctor import Finding
 from agent.faults import standby
-from agent.faults.kubernetes_rights import JOBS, OWN, RIGHTS, missing
+from agent.faults.kubernetes_families import FAMILIES, Where
+from agent.faults.kubernetes_rights import RIGHTS, missing
 from agent.model import GamedayError
 from agent.safety.kubernetes_guard import forbidden, is_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from agent.clients.kubernetes import Api
+    from agent.faults.kubernetes_families import Family
     from agent.settings import Settings
 
 
@@ -36,25 +38,31 @@ def _findings(api: Api, settings: Settings) -> Iterator[Finding]:
     named = [each for each in patterns if not is_pattern(each)]
     why = forbidden("…", (), None) if not patterns else None
     yield Finding(name="GAMEDAY_NAMESPACES", ok=why is None, says=why or ", ".join(patterns))
-    wanted: list[str | None] = [*named] or [None]
-    for namespace in wanted:
-        yield from _allowed(api, namespace)
+    targets: list[str | None] = [*named] or [None]
+    for name, family in FAMILIES.items():
+        if family.restorer:
+            continue  # another account's
+        for namespace in _where(name, family, targets):
+            yield from _allowed(api, name, family, namespace)
 
 
-def _place(row: str, namespace: str | None) -> str | None:
-    """Return where a row's rights have to hold, if not in the targets' *namespace*."""
-    if row in OWN:
-        return standby.home()
-    if row in JOBS:
-        return settings_of.current().job_namespace or own_namespace()
-    return namespace
+def _where(name: str, family: Family, targets: Sequence[str | None]) -> Sequence[str | None]:
+    """Return where the rights of *family* have to hold; None is everywhere."""
+    if family.where is Where.TARGETS:
+        return targets
+    if family.where is Where.EVERYWHERE:
+        return [None]
+    if family.where is Where.DEFAULT:
+        return ["default"]
+    if name == "jobs":
+        return [settings_of.current().job_namespace or own_namespace()]
+    return [standby.home()]
 
 
-def _allowed(api: Api, namespace: str | None) -> Iterator[Finding]:
-    """Tell of each fault whether all it needs is allowed in *namespace*, or in all of them."""
-    for fault, rights in RIGHTS.items():
-        place = _place(fault, namespace)
-        lacking = missing(api, rights, place)
-        where = f"in {place}" if place else "in every namespace"
-        says = f"not allowed {where}: {', '.join(lacking)}" if lacking else f"allowed {where}"
-        yield Finding(name=fault, ok=not lacking, says=says)
+def _allowed(api: Api, name: str, family: Family, namespace: str | None) -> Iterator[Finding]:
+    """Tell of each row whether all it needs is allowed in *namespace*, and which Role would allow it."""
+    where = f"in {namespace}" if namespace else "in every namespace"
+    for row in family.rows:
+        lacking = missing(api, RIGHTS[row], namespace)
+        says = f"not allowed {where}: {', '.join(lacking)}; deploy/rights/{name} allows it"
+        yield Finding(name=row, ok=not lacking, says=says if lacking else f"allowed {where}")

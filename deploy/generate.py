@@ -55,6 +55,7 @@ def files() -> Iterator[tuple[Path, str]]:
 def _role(name: str, family: Family) -> str:
     everywhere = family.where is Where.EVERYWHERE
     role, binding = ("ClusterRole", "ClusterRoleBinding") if everywhere else ("Role", "RoleBinding")
+    namespace = "\n  namespace: default" if family.where is Where.DEFAULT else ""
     lines = "\n".join(f"  - {json.dumps(rule)}" for rule in rules(family.rights))
     account = ACCOUNT if family.restorer else "gameday"
     return f"""\
@@ -62,7 +63,7 @@ def _role(name: str, family: Family) -> str:
 apiVersion: {GROUP}/v1
 kind: {role}
 metadata:
-  name: gameday-{name}
+  name: gameday-{name}{namespace}
   labels: {{app.kubernetes.io/name: gameday}}
 rules:
 {lines}
@@ -70,7 +71,7 @@ rules:
 apiVersion: {GROUP}/v1
 kind: {binding}
 metadata:
-  name: gameday-{name}
+  name: gameday-{name}{namespace}
   labels: {{app.kubernetes.io/name: gameday}}
 roleRef: {{apiGroup: {GROUP}, kind: {role}, name: gameday-{name}}}
 subjects: [{{kind: ServiceAccount, name: {account}, namespace: gameday}}]

@@ -21,6 +21,8 @@ class Where(StrEnum):
     """In each namespace of ``GAMEDAY_NAMESPACES``: a Role and its binding there."""
     OWN = "own"
     """In the namespace that the agent itself runs in: a Role and its binding there."""
+    DEFAULT = "default"
+    """In the namespace ``default``, where the API server's own Service is."""
     EVERYWHERE = "everywhere"
     """On what is in no namespace: a ClusterRole and its binding."""
 
@@ -69,6 +71,11 @@ FAMILIES: dict[str, Family] = {
             "pods.stress, pods.fill_disk, containers.kill",
         ),
         says="start an injector inside a pod",
+    ),
+    "api-server": Family(
+        rows=("pods.partition, pods.drop without peers, or towards networks",),
+        says="find the API server, which a wide cut must spare; reads only",
+        where=Where.DEFAULT,
     ),
     "networkpolicies": Family(rows=("networkpolicies.isolate",), says="isolate pods by a policy of its own"),
     "deployments-scale": Family(rows=("deployments.scale",), says="scale Deployments"),

@@ -132,6 +132,10 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *_list("endpointslices", group="discovery.k8s.io"),
     ),
     "pods.stress, pods.fill_disk, containers.kill": (*_CHOOSE, *INSIDE),
+    "pods.partition, pods.drop without peers, or towards networks": (
+        *_get("services"),
+        *_list("endpointslices", group="discovery.k8s.io"),
+    ),
     "serve: after a deploy": (
         *(
             Right(group="apps", resource=kind, verb=verb)

@@ -17,6 +17,7 @@ from agent.safety.kubernetes_guard import (
     is_enabled,
     is_exempt,
     namespace_labels,
+    nothing_touched_yet,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def check_minimum(min_ready: int, min_ready_fraction: float | None) -> Floor:
     return Floor(count=min_ready, fraction=min_ready_fraction)
 
 
+@nothing_touched_yet()
 def candidates(
     api: Api, namespace: str, selector: str, *, unready: bool = False, allow_bare: bool = False
 ) -> Candidates:
@@ -83,7 +85,7 @@ def candidates(
 
     Raises:
         UsageError: The selector is empty.
-        Refused: The namespace may not be touched.
+        Refused: The namespace may not be touched, or a right to look is missing.
         NoTargets: Nothing matches, or nothing of it may be hit; says why.
     """
     check_selector(selector)
@@ -128,11 +130,12 @@ def why_not(
     return None
 
 
+@nothing_touched_yet()
 def spared(api: Api, victims: Sequence[Target], floor: Floor) -> list[Spared]:
     """Return the owners of *victims* with their ready pods; refuse what can never be.
 
     Raises:
-        Refused: An owner wants no more pods than it has to keep.
+        Refused: An owner wants no more pods than it has to keep, or a right to look is missing.
     """
     owners = {victim.owner.uid: victim.owner for victim in victims if victim.owner}
     for owner in owners.values():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clients.kubernetes import KubernetesError, NotThere
 from agent.clients.pods import ALIVE
 from agent.model import NoTargets, Refused, UsageError
-from agent.safety.kubernetes_guard import check_selector
+from agent.safety.kubernetes_guard import check_selector, nothing_touched_yet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +20,7 @@ SERVICE, PODS, HOST = "service/", "pods/", "host/"
 OF_SERVICE = "kubernetes.io/service-name"
 
 
+@nothing_touched_yet()
 def addresses_of(api: Api, namespace: str, peers: Sequence[str]) -> list[str]:
     """Return *peers* with every ``service/NAME`` and ``pods/SELECTOR`` replaced by addresses.
 
@@ -29,6 +30,7 @@ def addresses_of(api: Api, namespace: str, peers: Sequence[str]) -> list[str]:
 
     Raises:
         UsageError: It is no list.
+        Refused: A right to look is missing.
         NoTargets: There is no such Service, or no such pod has an address.
     """
     if isinstance(peers, str):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError, NotThere
 from agent.faults import pod_dose
-from agent.faults.kubernetes_rights import INSIDE
+from agent.faults.kubernetes_rights import INSIDE, Right, missing
 from agent.injector.orders import HEAL, RENEW, peers
 from agent.model import Fact, Refused, Unsupported
 
@@ -37,6 +37,7 @@ CARRIED_OUT_WITHIN_S = 15.0
 """A delay of a second, or a volume that is filled, takes a while to be seen."""
 ENDS_WITHIN_S = 5.0
 POLL_S = 0.1
+READ = Right(resource="pods", verb="get")
 HOPELESS = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
 
 
@@ -174,16 +175,9 @@ def check_rights(api: Api, namespace: str) -> None:
     Raises:
         Refused: One is missing.
     """
-    for right in INSIDE:
-        wanted = {"namespace": namespace, "resource": right.resource, "subresource": right.subresource}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {**wanted, "verb": right.verb}},
-        }
-        answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-        if not answer["status"].get("allowed"):
-            raise Refused(f"in namespace {namespace} the right is missing: {right.rule}; nothing was touched")
+    if lacking := missing(api, (READ, *INSIDE), namespace):
+        what = ", ".join(lacking)
+        raise Refused(f"in namespace {namespace} the right is missing: {what}; nothing was touched")
 
 
 def container_of(table: str) -> str:

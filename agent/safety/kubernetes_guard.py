@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
-from agent.clients.kubernetes import NotThere, own_namespace
+from agent.clients.kubernetes import Forbidden, NotThere, own_namespace
 from agent.model import NoTargets, Refused, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent.clients.kubernetes import Api
 
@@ -83,6 +84,19 @@ def check_selector(selector: str) -> None:
     """
     if not selector.strip(" ,"):
         raise UsageError('selector: say which pods, such as "app=gateway"; an empty one would mean all')
+
+
+@contextmanager
+def nothing_touched_yet() -> Iterator[None]:
+    """Make a right that is missing in the block a refusal: it is about whom to hit, and nobody is hit yet.
+
+    Raises:
+        Refused: The API server said 403.
+    """
+    try:
+        yield
+    except Forbidden as error:
+        raise Refused(f"a right is missing: {error}; nothing was touched") from error
 
 
 def namespace_labels(api: Api, namespace: str) -> Mapping[str, str]:
