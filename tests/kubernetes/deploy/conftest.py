@@ -36,8 +36,32 @@ def helm() -> Path:
     return Path(done.stdout.strip())
 
 
-def parsed(text: str) -> list[dict[str, Any]]:
-    """Return the objects of a stream of YAML documents."""
+@pytest.fixture
+def kustomized(cluster: Any) -> Callable[[Path], list[dict[str, Any]]]:
+    """Return the objects that a folder is rendered to."""
+    return lambda folder: _parsed(cluster.kubectl("kustomize", str(folder)))
+
+
+@pytest.fixture
+def templated(helm: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Return the objects that the chart is rendered to; *words* go to ``helm template``."""
+
+    def render(*words: str, release: str = "gameday", namespace: str = "gameday") -> list[dict[str, Any]]:
+        command = [str(helm), "template", release, str(DEPLOY / "chart"), "--namespace", namespace]
+        done = subprocess.run(
+            [*command, "--kube-version", "1.34.0", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return _parsed(done.stdout)
+
+    return render
+
+
+def _parsed(text: str) -> list[dict[str, Any]]:
     return [each for each in YAML(typ="safe", pure=True).load_all(text) if each]
 
 
@@ -51,7 +75,7 @@ class Accounts:
     _made: list[str] = field(default_factory=list)
 
     def make(self, wanted: Mapping[str, Iterable[Right]], *, within: str | None = None) -> dict[str, Path]:
-        """Make one for each name; return kubeconfigs that are theirs, once the API server grants exactly that.
+        """Make one for each name, and return kubeconfigs that are theirs.
 
         The rights hold in the namespace *within*, this one by default, or everywhere (``""``).
         """
@@ -102,9 +126,7 @@ def accounts(cluster: Any, namespace: str, tmp_path: Path) -> Accounts:
 
 
 @pytest.fixture
-def lacks(
-    monkeypatch: pytest.MonkeyPatch, until: Callable[..., Any]
-) -> Callable[[Path, Sequence[Right], str | None], list[str]]:
+def lacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Sequence[Right], str | None], list[str]]:
     """Be an account from here on, and return which rights it lacks."""
 
     def become(kubeconfig: Path, rights: Sequence[Right], where: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Each fault runs with exactly the rights of its row, and with any one less refuses before anything is touched."""
+"""Each fault runs with exactly its row's rights, and with any one less refuses before anything is touched."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CASES = [
         row="networkpolicies.isolate",
         fault="networkpolicies:isolate",
         arguments={"port": 8080},
-        ends="INCONCLUSIVE",  # all rights are there, and then: the test cluster's network enforces no policies
+        ends="INCONCLUSIVE",  # the rights suffice, but the test cluster's network enforces no policies
     ),
     Case(row=CUT, fault="pod_networks:partition", arguments={"peers": ["192.0.2.1"]}),
     Case(
@@ -143,7 +143,7 @@ def test_a_row_is_enough_and_none_of_it_is_too_much(
     lacks: Callable[..., list[str]],
     until: Callable[..., Any],
 ) -> None:
-    """`gameday run` with the row's rights; each left out once: refused, the right is named, all is as it was."""
+    """With its rights `gameday run` holds; without any one it is refused by name, and all is as it was."""
     where = shop if case.within is None else case.within
     less = accounts.less(case.own)
     everybody = {**less, "exact": case.own}
