@@ -84,6 +84,7 @@ def listening(where: str, pulse: Pulse, store: Store) -> Iterator[None]:
         host=host.strip("[]"),
         port=int(port),
         log_config=None,
+        log_level="warning",
         access_log=False,
         lifespan="off",
         limit_concurrency=32,

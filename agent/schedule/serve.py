@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import select
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -39,6 +41,8 @@ log = structlog.get_logger()
 LOOK_FOR_FILES_EVERY_S = 2.0
 MISSED_AFTER_S = 30
 """A run that could not start for this long is missed, and missed runs are not caught up."""
+READ_AGAIN_AFTER_S = 60.0
+"""A file that was refused is read again: what it imports may have come up slowly, or be there by now."""
 RECOVER_EVERY_S = 15
 """What another agent left behind is found so soon after it is known to be dead."""
 MENDING = "mending"
@@ -57,6 +61,8 @@ class Calendar:
     releases: Releases = field(init=False)
     _seen: dict[Path, float] = field(default_factory=dict)
     _content: dict[Path, str] = field(default_factory=dict)
+    _refused: dict[Path, tuple[float, list[str]]] = field(default_factory=dict)
+    """When a file was refused last, and why."""
 
     def __post_init__(self) -> None:
         self.releases = Releases(self._start_after)
@@ -72,10 +78,11 @@ class Calendar:
         for path in self._seen.keys() - found.keys():
             self._drop(path)
             self._content.pop(path, None)
+            self._refused.pop(path, None)
             self.pulse.forget(path)
         for path, changed in found.items():
             self.pulse.turn()
-            if self._seen.get(path) != changed and self._is_new(path):
+            if (self._seen.get(path) != changed and self._is_new(path)) or self._is_worth_a_try(path):
                 self._take(path)
         self._seen = found
         self.pulse.experiments_why = None
@@ -89,15 +96,23 @@ class Calendar:
         known, self._content[path] = self._content.get(path), content
         return content != known
 
+    def _is_worth_a_try(self, path: Path) -> bool:
+        """Whether the file was refused a while ago."""
+        return path in self._refused and time.monotonic() - self._refused[path][0] > READ_AGAIN_AFTER_S
+
     def _take(self, path: Path) -> None:
         try:
             experiment = read(path, environ=self.agent.environ)
         except InvalidExperiment as error:
             self._drop(path)
-            self._content.pop(path, None)  # what was missing may be there the next time it is touched
             self.pulse.refused(path)
-            log.error("experiment_refused", file=str(path), why=[str(each) for each in error.errors])
+            why = [str(each) for each in error.errors]
+            _, told = self._refused.get(path, (0.0, None))
+            self._refused[path] = (time.monotonic(), why)
+            if why != told:
+                log.error("experiment_refused", file=str(path), why=why)
             return
+        self._refused.pop(path, None)
         self.pulse.took(path)
         self.releases.take(experiment)
         due = experiment.allowance.schedule
@@ -193,6 +208,7 @@ def _tell(record: RunRecord) -> None:
 
 def serve(agent: Agent, folder: Path, *, stop: StopRequest, at_once: int) -> None:
     """Run what is due until *stop*; a run that is going on then ends healed and with a report."""
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # what it does, our own events tell
     executor = DueExecutor(at_once)
     executors = {"default": executor, MENDING: ThreadPoolExecutor(1)}
     scheduler = BackgroundScheduler(executors=executors, timezone="UTC")

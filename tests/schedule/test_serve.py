@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from conftest import Stage
 
+STAGED = Path(__file__).parents[1] / "staged"
 EVERY_MINUTE = {"cron": "* * * * *", "timezone": "UTC"}
 NEVER = {"cron": "0 0 1 jan *", "timezone": "Europe/Berlin"}
 
@@ -56,13 +57,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(stage: Stage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
+def serve(stage: Stage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Start the scheduler on the folder; returns the process and its log."""
     monkeypatch.setenv("GAMEDAY_LOG_LEVEL", "info")
     logs: list[Log] = []
 
-    def start() -> tuple[Any, Log]:
-        process = stage.start("agent", "serve", "--experiments", str(folder))
+    def start(**environ: str) -> tuple[Any, Log]:
+        process = stage.start("agent", "serve", "--experiments", str(folder), **environ)
         logs.append(Log(process))
         return process, logs[-1]
 
@@ -80,7 +81,7 @@ def schedule(stage: Stage, folder: Path, name: str, due: dict[str, str], **chang
 
 
 def test_files_are_picked_up_dropped_and_a_broken_one_stops_no_other(
-    stage: Stage, folder: Path, serve: Callable[[], Any], until: Callable[..., Any]
+    stage: Stage, folder: Path, serve: Callable[..., Any], until: Callable[..., Any]
 ) -> None:
     """Added, changed, broken, taken away: each is told, and the process stays."""
     schedule(stage, folder, "first", NEVER)
@@ -101,8 +102,24 @@ def test_files_are_picked_up_dropped_and_a_broken_one_stops_no_other(
     assert log.has("stopped", why="SIGTERM")
 
 
+def test_a_file_that_was_refused_is_read_again_by_itself(
+    stage: Stage, folder: Path, serve: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    """What it imports comes later, without anybody touching the file; the refusal is told once."""
+    late = stage.folder / "staged_late"
+    late.mkdir()
+    probe = {"module": "comes_late", "func": "is_fine"}
+    schedule(stage, folder, "early", NEVER, probe=probe)
+    process, log = serve(GAMEDAY_LOG_LEVEL="info", PYTHONPATH=f"{STAGED}:{late}")
+    until(lambda: log.has("experiment_refused", file="early.json"))
+    (late / "comes_late.py").write_text('"""Late."""\ndef is_fine() -> bool:\n    return True\n')
+    until(lambda: log.has("experiment_scheduled", file="early.json"), within_s=100)
+    assert sum(each["event"] == "experiment_refused" for each in log.events) == 1
+    assert process.poll() is None
+
+
 def test_a_configmap_that_changes_is_noticed_and_only_what_changed_is_taken_anew(
-    stage: Stage, folder: Path, serve: Callable[[], Any], until: Callable[..., Any]
+    stage: Stage, folder: Path, serve: Callable[..., Any], until: Callable[..., Any]
 ) -> None:
     """A kubelet writes all files of a ConfigMap anew into a hidden folder, and swaps one link to it."""
 
@@ -128,7 +145,7 @@ def test_a_configmap_that_changes_is_noticed_and_only_what_changed_is_taken_anew
 
 
 def test_what_is_due_runs_and_sigterm_ends_it_healed_and_with_a_report(
-    stage: Stage, folder: Path, serve: Callable[[], Any], until: Callable[..., Any]
+    stage: Stage, folder: Path, serve: Callable[..., Any], until: Callable[..., Any]
 ) -> None:
     """The next full minute starts it; the signal comes while the fault is in."""
     schedule(stage, folder, "often", EVERY_MINUTE, hold_s=25)
@@ -145,7 +162,7 @@ def test_what_is_due_runs_and_sigterm_ends_it_healed_and_with_a_report(
 
 
 def test_what_an_earlier_crash_left_is_healed_before_anything_else(
-    stage: Stage, serve: Callable[[], Any], until: Callable[..., Any]
+    stage: Stage, serve: Callable[..., Any], until: Callable[..., Any]
 ) -> None:
     """Everything of the run is dead, its reaper too; the scheduler's start mends."""
     stage.start("agent", "run", str(stage.experiment(hold_s=25)), "--json")

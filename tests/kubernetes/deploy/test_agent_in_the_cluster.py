@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400, func_only=True)]
 DEPLOY = Path(__file__).parents[3] / "deploy"
 AGENT, TARGET = "gameday-tests-agent", "gameday-tests-leaderboard"
 TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount"
+PARTS = ((TARGET, "statefulset/shard"), (TARGET, "deployment/gateway"), (AGENT, "deployment/gameday"))
 SLOW_S = 180.0
 """Pods that start and end, on a machine with other work."""
 HOLDS = f"""
@@ -197,20 +198,19 @@ def installed(
     """`deploy/try` applied, and taken away again at the end."""
     objects = _manifests(cluster, tmp_path_factory.mktemp("try"), agent_image)
     volume = _volume(cluster)
-    cluster.apply(*volume, *objects)
-    for namespace, what in (
-        (TARGET, "statefulset/shard"),
-        (TARGET, "deployment/gateway"),
-        (AGENT, "deployment/gameday"),
-    ):
-        words = ("rollout", "status", what, "--timeout=170s", "--namespace", namespace)
-        cluster.kubectl(*words, within_s=SLOW_S)
-    yield objects
-    for kind, name in (("namespace", AGENT), ("namespace", TARGET), ("priorityclass", "gameday")):
-        cluster.kubectl("delete", kind, name, "--wait=false")
-    for each in volume:
-        where = ("--namespace", each["metadata"].get("namespace", "default"))
-        cluster.kubectl("delete", each["kind"], each["metadata"]["name"], *where, "--wait=false")
+    try:
+        cluster.apply(*volume, *objects)
+        for namespace, what in PARTS:
+            words = ("rollout", "status", what, "--timeout=280s", "--namespace", namespace)
+            cluster.kubectl(*words, within_s=300.0)
+        yield objects
+    finally:
+        for kind, name in (("namespace", AGENT), ("namespace", TARGET), ("priorityclass", "gameday")):
+            cluster.kubectl("delete", kind, name, "--wait=false", "--ignore-not-found")
+        for each in volume:
+            where = ("--namespace", each["metadata"].get("namespace", "default"))
+            words = ("delete", each["kind"], each["metadata"]["name"], *where, "--wait=false")
+            cluster.kubectl(*words, "--ignore-not-found")
 
 
 @pytest.fixture
