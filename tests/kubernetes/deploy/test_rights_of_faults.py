@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 PLAY_EACH = Path(__file__).with_name("play_each.py")
-CUT = "pods.partition, pods.drop"
+CUT = "pods.partition, pods.drop, pods.delay, pods.fail_requests"
 OTHER_OWNERS = frozenset({"statefulsets", "daemonsets", "replicationcontrollers"})
 """What a Deployment's pods do not need; a test of their own has them."""
 
@@ -65,7 +65,7 @@ CASES = [
         rests_on=(CUT,),
     ),
     Case(
-        row=f"{CUT} without peers, or towards networks",
+        row="pods.partition, pods.drop without peers, or towards networks",
         fault="pod_networks:partition",
         arguments={"peers": ["192.0.2.0/24"]},
         rests_on=(CUT,),
