@@ -189,11 +189,6 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 }
 """Fault or probe -> what it needs.  Owners of other kinds than a Deployment's need less."""
 
-OWN = frozenset({"restorers", "heal --sweep of changed values"})
-"""Rows that are about the namespace in which restorers run, and not about targets."""
-
-JOBS = frozenset({"GAMEDAY_EXECUTOR=kubernetes-job", "a run in a Job"})
-"""Rows that are about the namespace in which the Jobs of runs are, and not about targets."""
 
 RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
     "in the restorers' namespace": (

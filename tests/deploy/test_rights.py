@@ -72,8 +72,6 @@ def test_no_family_grants_all_of_anything() -> None:
     for name, family in FAMILIES.items():
         for right in family.rights:
             assert "*" not in right.rule, name
-            assert right.resource not in {"roles", "rolebindings", "clusterroles"}, (
-                name
-            )
+            assert right.resource not in {"roles", "rolebindings", "clusterroles"}, name
             assert right.resource != "secrets" or right.verb == "create", name
             assert right.verb not in {"bind", "escalate", "impersonate", "deletecollection"}, name
