@@ -162,6 +162,13 @@ class Bench:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._web = httpx.Client(timeout=20.0)
 
+    def write(self, name: str, **values: object) -> None:
+        """Write the configuration *name* of ``targets/proxies``, with its ``@name@`` filled in."""
+        text = (TARGETS / "proxies" / name).read_text(encoding="utf-8")
+        for key, value in {"folder": self.folder, **values}.items():
+            text = text.replace(f"@{key}@", str(value))
+        (self.folder / name).write_text(text, encoding="utf-8")
+
     def run(self, command: list[str], *, port: int, cwd: Path | None = None, **environ: str) -> None:
         """Start *command*, and return when it accepts connections at *port*."""
         log = (self.folder / f"{port}.log").open("wb")
@@ -321,26 +328,7 @@ def opossum(bench: Bench) -> Callable[..., Target]:
 def haproxy(bench: Bench, backend: Backend) -> Target:
     """Start HAProxy: five errors mark the server down, two good checks bring it back."""
     port, metrics = starter.free_port(), starter.free_port()
-    (bench.folder / "haproxy.cfg").write_text(
-        f"""
-global
-    stats socket {bench.folder}/haproxy.sock mode 600 level user
-defaults
-    mode http
-    timeout connect 1s
-    timeout client 5s
-    timeout server 5s
-frontend calls
-    bind 127.0.0.1:{port}
-    default_backend orders
-frontend metrics
-    bind 127.0.0.1:{metrics}
-    http-request use-service prometheus-exporter if {{ path /metrics }}
-backend orders
-    option httpchk GET /health
-    server one {backend.address} check inter 1s rise 2 observe layer7 error-limit 5 on-error mark-down
-"""
-    )
+    bench.write("haproxy.cfg", port=port, metrics=metrics, backend=backend.address)
     bench.run([tool("haproxy"), "-db", "-f", "haproxy.cfg"], port=port)
     (bench.folder / "metrics").write_text(f"http://127.0.0.1:{metrics}/metrics")
     return bench.fronted(f"http://127.0.0.1:{port}/", backend)
@@ -350,35 +338,7 @@ backend orders
 def nginx(bench: Bench, backend: Backend) -> Target:
     """Start NGINX before two peers, which are the same backend in two notations."""
     port, other = starter.free_port(), backend.address.replace("127.0.0.1", "[::ffff:127.0.0.1]")
-    temporary = "".join(
-        f"{each}_temp_path {bench.folder}/{each};\n" for each in ("proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (bench.folder / "nginx.conf").write_text(
-        f"""
-daemon off;
-master_process off;
-pid {bench.folder}/nginx.pid;
-error_log {bench.folder}/error.log warn;
-events {{ worker_connections 512; }}
-http {{
-    log_format gameday '$msec|$upstream_addr|$upstream_status';
-    access_log {bench.folder}/access.log gameday;
-    client_body_temp_path {bench.folder}/body;
-    {temporary}
-    upstream orders {{
-        server {backend.address} max_fails=3 fail_timeout=2s;
-        server {other} max_fails=3 fail_timeout=2s;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://orders;
-            proxy_next_upstream error timeout http_500;
-        }}
-    }}
-}}
-"""
-    )
+    bench.write("nginx.conf", port=port, backend=backend.address, other=other)
     bench.run([tool("nginx"), "-c", str(bench.folder / "nginx.conf"), "-e", "stderr"], port=port)
     return bench.fronted(f"http://127.0.0.1:{port}/", backend)
 
@@ -387,22 +347,7 @@ http {{
 def caddy(bench: Bench, backend: Backend) -> Target:
     """Start Caddy, which forgets each failure after two seconds."""
     port, admin = starter.free_port(), starter.free_port()
-    passive = {"fail_duration": "2s", "max_fails": 5, "unhealthy_status": [500]}
-    proxy = {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": backend.address}],
-        "health_checks": {"passive": passive},
-    }
-    server = {
-        "listen": [f"127.0.0.1:{port}"],
-        "routes": [{"handle": [proxy]}],
-        "automatic_https": {"disable": True},
-    }
-    config = {
-        "admin": {"listen": f"127.0.0.1:{admin}", "config": {"persist": False}},
-        "apps": {"http": {"servers": {"calls": server}}},
-    }
-    (bench.folder / "caddy.json").write_text(json.dumps(config))
+    bench.write("caddy.json", port=port, admin=admin, backend=backend.address)
     bench.run([tool("caddy"), "run", "--config", "caddy.json"], port=port, XDG_DATA_HOME=str(bench.folder))
     (bench.folder / "admin").write_text(f"http://127.0.0.1:{admin}")
     return bench.fronted(f"http://127.0.0.1:{port}/", backend)
@@ -416,9 +361,8 @@ def envoy(bench: Bench, backend: Backend) -> Callable[..., Target]:
         if reason := starter.skip_reason("envoy"):
             _missing(reason)
         port, admin = starter.free_port(), starter.free_port()
-        (bench.folder / "envoy.json").write_text(
-            json.dumps(_envoy(port, admin, backend.server.server_port, panic_percent))
-        )
+        ports = {"port": port, "admin": admin, "backend": backend.server.server_port}
+        bench.write("envoy.json", **ports, panic_percent=panic_percent)
         program = str(starter.installed("envoy") / "envoy" / "_bin" / "envoy")
         quiet = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
         bench.run([program, "-c", "envoy.json", *quiet], port=port)
@@ -426,47 +370,6 @@ def envoy(bench: Bench, backend: Backend) -> Callable[..., Target]:
         return bench.fronted(f"http://127.0.0.1:{port}/", backend)
 
     return start
-
-
-def _envoy(port: int, admin: int, backend: int, panic_percent: int) -> dict[str, Any]:
-    def at(number: int) -> dict[str, Any]:
-        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
-
-    types = "type.googleapis.com/envoy.extensions.filters"
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "orders"}}]
-    manager = {
-        "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "calls",
-        "http_filters": [{"name": "router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}}],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-    }
-    cluster = {
-        "name": "orders",
-        "connect_timeout": "1s",
-        "load_assignment": {
-            "cluster_name": "orders",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at(backend)}}]}],
-        },
-        "common_lb_config": {
-            "healthy_panic_threshold": {"value": panic_percent},
-            "update_merge_window": "0s",
-        },
-        "circuit_breakers": {"thresholds": [{"max_connections": 1, "max_requests": 100}]},
-        "outlier_detection": {
-            "consecutive_5xx": 5,
-            "interval": "0.2s",
-            "base_ejection_time": "1s",
-            "max_ejection_percent": 100,
-        },
-    }
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
-    return {
-        "admin": {"address": at(admin)},
-        "static_resources": {
-            "listeners": [{"address": at(port), "filter_chains": [chain]}],
-            "clusters": [cluster],
-        },
-    }
 
 
 @pytest.fixture
