@@ -100,8 +100,8 @@ CATALOGUE = (
         written_in("half-open-stampede")
         | {
             "circuitbreaker": "test_a_library_of_the_field_is_seen_as_it_is",
-            "aiobreaker": "test_libraries_without_a_limit_while_half_open[aiobreaker]",
-            "purgatory": "test_libraries_without_a_limit_while_half_open[purgatory]",
+            "aiobreaker": "test_aiobreaker_knows_no_limit_while_half_open",
+            "purgatory": "test_trials_of_purgatory_that_fail_late_open_it_again",
             "envoy": "test_envoy_is_seen_as_it_is",
         },
         RIGHT,
@@ -147,7 +147,7 @@ CATALOGUE = (
             "ours, again": f"{WRITTEN_IN}[late-trial-reopens]",
             "purgatory, again": "test_trials_of_purgatory_that_fail_late_open_it_again",
             "circuitbreaker": "test_a_library_of_the_field_is_seen_as_it_is",
-            "aiobreaker": "test_libraries_without_a_limit_while_half_open[aiobreaker]",
+            "aiobreaker": "test_aiobreaker_knows_no_limit_while_half_open",
         },
         RIGHT,
     ),
@@ -275,7 +275,6 @@ CATALOGUE = (
         {
             "ours": "test_a_breaker_that_looks_at_the_wall_clock_is_found[own]",
             "aiobreaker": "test_a_breaker_that_looks_at_the_wall_clock_is_found[aiobreaker]",
-            "purgatory": "test_a_breaker_that_looks_at_the_wall_clock_is_found[purgatory]",
             "nginx": "test_a_breaker_that_looks_at_the_wall_clock_is_found[nginx]",
         },
         {
