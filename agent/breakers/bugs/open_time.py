@@ -59,8 +59,8 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
         and wait.tried.after - at - 3 * GUARD_S <= usual[1]
         and wait.tried.before - at + 3 * GUARD_S >= usual[0]
     ]
-    if not longer:
-        return None
+    if not longer or len(longer) + len(plain) <= SEVERAL:
+        return None  # one against one tells nothing
     worst, last = max(longer, key=lambda each: each[0].high)
     failed = view.asked.forwarded & ~view.asked.good
     return replace(
