@@ -58,8 +58,11 @@ def retries_multiply(view: View, properties: Mapping[str, Property]) -> Evidence
 def per_replica(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Fails as often as all replicas together need to open, and tries as often as there are replicas."""
     machine = view.machine
-    if machine.kind is not Kind.REPLICAS or machine.confidence == "low":
+    if machine.kind is not Kind.REPLICAS:
         return None
+    at_least = machine.figures["by"] == "share"
+    if machine.confidence != "high" and (at_least or machine.confidence == "low"):
+        return None  # shares alone look like those of a throttle
     failed = view.asked.forwarded & ~view.asked.good
     counts = [
         int((failed & within(view.asked.at, [fault])).sum())
@@ -68,7 +71,6 @@ def per_replica(view: View, _: Mapping[str, Property]) -> Evidence | None:
     ]
     if not counts:
         return None
-    at_least = machine.figures["by"] == "share"
     many = f"{machine.figures['low']} or more" if at_least else f"{machine.figures['replicas']}"
     return shown(
         view,

@@ -15,6 +15,7 @@ from agent.breakers.timing import ENOUGH_FAILURES
 
 SLOW_S = 1.0
 QUIET_FAILURES = 20
+LONGER = 1.5
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,7 @@ def never_opens(view: View, _: Mapping[str, Property]) -> Evidence | None:
 def timeouts_not_counted(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Opens on errors, and not when the dependency hangs."""
     rows = let_through_failing(view, "hang")
-    if rows is None or not ever_opened(view):
+    if rows is None or not ever_opened(view) or not _had_time_to_open(view, "hang"):
         return None
     return shown(
         view,
@@ -69,7 +70,7 @@ def timeouts_not_counted(view: View, _: Mapping[str, Property]) -> Evidence | No
 def errors_not_counted(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Opens when the dependency is gone, and not when it answers 500."""
     rows = let_through_failing(view, "error")
-    if rows is None or not ever_opened(view):
+    if rows is None or not ever_opened(view) or not _had_time_to_open(view, "error"):
         return None
     return shown(
         view,
@@ -156,6 +157,18 @@ def needs_a_rate_to_open(view: View, _: Mapping[str, Property]) -> Evidence | No
         f"all of {int(rows.sum())} calls failed at {slow:.3g} a second, each was let through, and it never "
         f"opened; it does at {f'{opens:.3g} a second' if opens else 'the usual rate'}",
     )
+
+
+def _had_time_to_open(view: View, kind: str) -> bool:
+    """Whether calls failed under *kind* for well over the time in which it opens under other faults."""
+    others = [
+        step.before - fault.began
+        for _, _, step in view.steps_of(State.CLOSED, State.OPEN)
+        if (fault := view.fault_at(step.before)) is not None
+    ]
+    failed = view.asked.done[under(view, kind) & view.asked.forwarded & ~view.asked.good]
+    ended = max(fault.ended for fault in view.faults if fault.kind == kind)
+    return not others or ended - float(failed.min()) >= LONGER * min(others)
 
 
 def _failed_before_opening(view: View) -> int:
