@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from conftest import Postgresql, Stage
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
 
 
 class Agents:
