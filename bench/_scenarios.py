@@ -12,7 +12,7 @@ from agent.breakers.streams import FaultWindow
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 TOLERANCE_S = 0.015
 BASELINE_S = 8.0
@@ -172,7 +172,7 @@ def judge(scenario: Scenario) -> Judged:
     """Play *scenario*, infer, and compare."""
     truth = simulate(scenario.design, scenario.world)
     seen = view(truth.calls, truth.arrivals, truth.faults)
-    real = observable(truth.transitions[0], seen)
+    real = observable(truth, seen)
     found = seen.course.transitions
     expected = ("closed", *(to for _, _, to in real))
     misplaced = ()
@@ -192,7 +192,22 @@ def judge(scenario: Scenario) -> Judged:
     )
 
 
-def observable(moves: Iterable[tuple[float, str, str]], seen: View) -> list[tuple[float, str, str]]:
+def met_by_calls(truth: Truth) -> list[tuple[float, str, str]]:
+    """Return the transitions without those to a state, and back, that no call came to meet.
+
+    A late result may open or close it for a few milliseconds: what nobody met left no trace.
+    """
+    found: list[tuple[float, str, str]] = []
+    moves = truth.transitions[0]
+    for place, (at, was, to) in enumerate(moves):
+        if found and not truth.met[0][place] and found[-1][1] == to:
+            found.pop()
+        else:
+            found.append((at, was, to))
+    return found if truth.met[0][-1] or not found else found[:-1]
+
+
+def observable(truth: Truth, seen: View) -> list[tuple[float, str, str]]:
     """Return the transitions as they can be seen: closed only once a call has come out well.
 
     A machine that goes from open to closed by itself (an active check, a late success) lets calls through;
@@ -201,7 +216,7 @@ def observable(moves: Iterable[tuple[float, str, str]], seen: View) -> list[tupl
     asked = seen.asked
     good = asked.forwarded & asked.good
     found: list[tuple[float, str, str]] = []
-    steps = list(moves)
+    steps = met_by_calls(truth)
     for place, (at, was, to) in enumerate(steps):
         if (was, to) != ("open", "closed"):
             found.append((at, was, to))

@@ -88,7 +88,8 @@ def analyse(
     somebody said so.  *phases* are those of the exercise; extra ones are played with one link only.
     """
     traffic = Traffic.of(calls, arrivals)
-    links, whole = traffic.links, view(calls, traffic.arrivals, faults, phases)
+    links = traffic.links
+    whole = view(calls, traffic.arrivals, faults, phases, mapping=traffic.mapping)
     stated = {number: told[name] for number, name in (keys or {}).items() if told and name in told}
     paths = learn(traffic, until=calm_until(faults), told=stated)
     by_key = _by_key(traffic, paths, faults, keys or {})

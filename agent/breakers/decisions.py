@@ -219,3 +219,19 @@ def without_given_up(calls: Calls, decisions: Decisions, phases: Sequence[Phase]
     ]
     waited = within(decisions.at, impatient) & ~decisions.forwarded
     return decisions.where(~(waited & (calls.outcome[decisions.call] == Outcome.TIMEOUT)))
+
+
+def clearly_kept_back(
+    calls: Calls, decisions: Decisions, baseline: Baseline, faults: Sequence[FaultWindow]
+) -> Flags:
+    """Return which decisions kept a call back, in sight of the link, with an answer that tells.
+
+    No call let through ever gets it, nor is it given aside, and it was seen several times in a row.
+    """
+    kind = kinds(calls)[decisions.call]
+    kept = ~decisions.forwarded & ~within(decisions.at, [each for each in faults if each.kind in BLIND])
+    in_a_row = kept[1:] & kept[:-1]
+    rejected = np.unique(kind[1:][in_a_row])
+    others = np.union1d(kind[decisions.forwarded], np.array(list(baseline.aside_kinds), "i8"))
+    found: Flags = kept & np.isin(kind, np.setdiff1d(rejected, others))
+    return found

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.breakers.beats import beat_of, on_beat
 from agent.breakers.decisions import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from agent.breakers.beats import Beat
     from agent.breakers.streams import Arrivals, Calls, Ints
 
 BY_ID_SHARE = 0.8
@@ -35,12 +37,14 @@ AT_ONCE_S = 0.005
 class Mapping:
     """``call`` holds, for each arrival, the row of its call, or -1 for one that no call explains.
 
-    ``doubtful_share`` is the share of arrivals for which more than one call was possible.
+    ``doubtful_share`` is the share of arrivals for which more than one call was possible.  ``beat`` is the
+    interval of active checks that were told by it, without ids.
     """
 
     call: Ints
     by_id: bool
     doubtful_share: float
+    beat: Beat | None = None
 
     @property
     def strangers(self) -> int:
@@ -57,11 +61,16 @@ def match(calls: Calls, arrivals: Arrivals) -> Mapping:
     """
     by_id = _by_id(calls, arrivals)
     known = by_id >= 0
-    found = len(np.unique(by_id[known]))
+    found = int(np.count_nonzero(np.bincount(by_id[known], minlength=len(calls))))
     if len(arrivals) == 0 or known.mean() >= BY_ID_SHARE or found >= max(1, KNOWN_SHARE * len(calls)):
         return Mapping(call=by_id, by_id=True, doubtful_share=0.0)
-    call, doubtful = _by_time(calls, arrivals)
-    return Mapping(call=call, by_id=False, doubtful_share=doubtful / len(arrivals))
+    order = np.argsort(arrivals.at, kind="stable")
+    beat = beat_of(arrivals.at[order])
+    checks = on_beat(beat, arrivals.at[order]) if beat else np.zeros(len(arrivals), bool)
+    theirs = order[~checks]
+    call = np.full(len(arrivals), -1)
+    call[theirs], doubtful = _by_time(calls, arrivals.where(theirs))
+    return Mapping(call=call, by_id=False, doubtful_share=doubtful / len(arrivals), beat=beat)
 
 
 def _by_id(calls: Calls, arrivals: Arrivals) -> Ints:

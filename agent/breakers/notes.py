@@ -38,6 +38,8 @@ def _strangers(whole: View) -> list[str]:
         f"{strangers} of {arrivals} requests over the link belong to no call of this test: somebody else "
         "uses the dependency too, or it is checked actively"
     )
+    if whole.mapping.beat is not None:
+        says += f" (something asks every {whole.mapping.beat.period_s:.2f} s, and that is left out)"
     return [says + (". They are left out." if whole.mapping.by_id else BLURRED)]
 
 

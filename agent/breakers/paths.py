@@ -14,6 +14,7 @@ from agent.breakers.streams import joined
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.breakers.mapping import Mapping as CallOf
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Ints
 
 OWNED = 0.9
@@ -49,13 +50,13 @@ class Paths:
 class Traffic:
     """Calls and the arrivals of several links together.
 
-    For each arrival ``link`` is the number of its link and ``owner`` its call's row, -1 for a stranger.
+    For each arrival ``link`` is the number of its link.
     """
 
     calls: Calls
     arrivals: Arrivals
     link: Ints
-    owner: Ints
+    mapping: CallOf
     links: tuple[str, ...]
 
     @classmethod
@@ -63,8 +64,13 @@ class Traffic:
         """Map the arrivals on each link to the calls."""
         everything = joined(list(arrivals.values()))
         numbers = np.repeat(np.arange(len(arrivals)), [len(each) for each in arrivals.values()])
-        owner = match(calls, everything).call
-        return cls(calls=calls, arrivals=everything, link=numbers, owner=owner, links=tuple(arrivals))
+        mapping = match(calls, everything)
+        return cls(calls=calls, arrivals=everything, link=numbers, mapping=mapping, links=tuple(arrivals))
+
+    @property
+    def owner(self) -> Ints:
+        """For each arrival its call's row, -1 for a stranger."""
+        return self.mapping.call
 
     def on(self, link: str) -> Flags:
         """Return which arrivals came over *link*."""

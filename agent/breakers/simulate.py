@@ -71,12 +71,16 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """The recording, and for each replica its real transitions as (when, from, to)."""
+    """The recording, and for each replica its real transitions as (when, from, to).
+
+    ``met`` has for each replica how many calls it decided about in each of its states, the first included.
+    """
 
     calls: Calls
     arrivals: Arrivals
     faults: tuple[FaultWindow, ...]
     transitions: tuple[tuple[tuple[float, str, str], ...], ...]
+    met: tuple[tuple[int, ...], ...]
 
     @property
     def fault(self) -> FaultWindow:
@@ -133,7 +137,8 @@ class _Simulation:
         assert isinstance(calls, Calls)
         assert isinstance(arrivals, Arrivals)
         logs = tuple(tuple(machine.log) for machine in self._machines)
-        return Truth(calls=calls, arrivals=arrivals, faults=world.faults, transitions=logs)
+        met = tuple(tuple(machine.met) for machine in self._machines)
+        return Truth(calls=calls, arrivals=arrivals, faults=world.faults, transitions=logs, met=met)
 
     def _moments(self, rate_rps: float) -> list[float]:
         now, found = 0.0, []

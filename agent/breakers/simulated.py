@@ -72,6 +72,7 @@ class Machine(Protocol):
 
     generation: int
     log: list[tuple[float, str, str]]
+    met: list[int]
 
     def admits(self, now: float) -> bool | None:
         """Say True (go), False (rejected) or None (wait)."""
@@ -89,12 +90,16 @@ class Machine(Protocol):
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed, open, half-open, in all the ways of `Design`."""
+    """Closed, open, half-open, in all the ways of `Design`.
+
+    ``met`` counts for each of the states it went through how many calls it decided about in it.
+    """
 
     design: Design
     dice: random.Random
     generation: int = 0
     log: list[tuple[float, str, str]] = field(default_factory=list)
+    met: list[int] = field(default_factory=lambda: [0])
     state: str = "closed"
     _failures: int = 0
     _recent: deque[tuple[float, bool]] = field(default_factory=deque)
@@ -106,6 +111,11 @@ class Breaker:
 
     def admits(self, now: float) -> bool | None:
         """Say what becomes of a call."""
+        said = self._said(now)
+        self.met[-1] += said is not None
+        return said
+
+    def _said(self, now: float) -> bool | None:
         design = self.design
         if self.state == "open":
             if now - self._opened_at < self._rest_s:
@@ -187,6 +197,7 @@ class Breaker:
 
     def _go(self, to: str, now: float) -> None:
         self.log.append((now, self.state, to))
+        self.met.append(0)
         self.state = to
         self.generation += 1
         self._failures = self._in_trial = self._good_trials = 0
@@ -210,6 +221,7 @@ class Stateless:
     rate_rps: float
     generation: int = 0
     log: list[tuple[float, str, str]] = field(default_factory=list)
+    met: list[int] = field(default_factory=list)
     keeps_waiting: bool = False
 
     def admits(self, now: float) -> bool | None:  # noqa: ARG002  # others look at it

@@ -172,6 +172,40 @@ def is_gradual(view: View) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """From when good trials were ``over`` until others were let in, while those in ``rows`` were kept back.
+
+    It ended after ``after`` and at ``before``.
+    """
+
+    over: float
+    after: float
+    before: float
+    rows: slice
+
+
+def lags(view: View) -> list[Lag]:
+    """Return each time calls were kept back while half-open with nothing in flight and no trial failed.
+
+    The last one of a stretch ends where it is closed.
+    """
+    asked, found = view.asked, []
+    for stretch, _, step in view.steps:
+        if stretch.state is not State.HALF_OPEN or step.to is not State.CLOSED or not stretch.trials:
+            continue
+        let_in = [*stretch.trials, stretch.end]
+        over = np.maximum.accumulate(asked.done[let_in[:-1]])
+        all_good = np.logical_and.accumulate(asked.good[let_in[:-1]])
+        for place, (row, following) in enumerate(pairwise(let_in)):
+            if following > row + 1 and all_good[place] and asked.at[following - 1] > over[place]:
+                after, before = float(asked.at[following - 1]), float(asked.at[following])
+                found.append(
+                    Lag(over=float(over[place]), after=after, before=before, rows=slice(row + 1, following))
+                )
+    return found
+
+
 def _told(view: View) -> tuple[list[Wait], list[bool]]:
     found = waits(view)
     return found, _leaky(found)

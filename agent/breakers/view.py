@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers import machines
+from agent.breakers.course import follow
 from agent.breakers.decisions import (
     BLIND,
+    clearly_kept_back,
     decide,
     learn,
     reveal,
@@ -21,7 +23,6 @@ from agent.breakers.decisions import (
     without_given_up,
 )
 from agent.breakers.mapping import match
-from agent.breakers.states import Course, State, follow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from agent.breakers.decisions import Baseline, Decisions
     from agent.breakers.machines import Machine
     from agent.breakers.mapping import Mapping
-    from agent.breakers.states import Stretch, Transition
+    from agent.breakers.states import Course, State, Stretch, Transition
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Phase
 
 BASELINE = "baseline"
@@ -81,8 +82,13 @@ class View:
 
     def meets(self, since: float, until: float, *, hidden: bool = False) -> bool:
         """Whether a fault was in at any time from *since* until *until*; a *hidden* one, if so told."""
-        faults = [each for each in self.faults if not (hidden and self.sees(each))]
-        return any(each.began <= until and each.ended >= since for each in faults)
+        faults = self._hidden if hidden else self.faults
+        place = bisect_right(faults, until, key=lambda fault: fault.began) - 1
+        return place >= 0 and faults[place].ended >= since
+
+    @cached_property
+    def _hidden(self) -> tuple[FaultWindow, ...]:
+        return tuple(fault for fault in self.faults if not self.sees(fault))
 
     def sees(self, fault: FaultWindow) -> bool:
         """Whether who is let through and who is kept back can be told while *fault* is in."""
@@ -118,7 +124,7 @@ class View:
             faults=tuple(fault for fault in self.faults if fault.began < until),
             decisions=self.decisions.where(self.decisions.at < until),
             asked=asked,
-            course=follow(asked, self.baseline),
+            course=course_of(self.calls, asked, self.baseline, self.faults),
             phases=tuple(phase for phase in self.phases if phase.began < until),
         )
 
@@ -173,11 +179,21 @@ class View:
         return self.asked.at < first
 
 
+def course_of(calls: Calls, asked: Decisions, baseline: Baseline, faults: Sequence[FaultWindow]) -> Course:
+    """Return the course of states behind the decisions *asked* for."""
+    return follow(asked, baseline, clearly_kept_back(calls, asked, baseline, faults))
+
+
 def view(
-    calls: Calls, arrivals: Arrivals, faults: Sequence[FaultWindow], phases: Sequence[Phase] = ()
+    calls: Calls,
+    arrivals: Arrivals,
+    faults: Sequence[FaultWindow],
+    phases: Sequence[Phase] = (),
+    *,
+    mapping: Mapping | None = None,
 ) -> View:
-    """Infer the course of the one breaker between *calls* and *arrivals*."""
-    mapping = match(calls, arrivals)
+    """Infer the course of the one breaker between *calls* and *arrivals*, matched by *mapping* if given."""
+    mapping = mapping or match(calls, arrivals)
     decisions = decide(calls, arrivals, mapping)
     first = min((fault.began for fault in faults), default=np.inf)
     baseline = learn(calls, decisions, until=first)
@@ -192,6 +208,6 @@ def view(
         asked=asked,
         baseline=baseline,
         sees_refusals=sees_refusals,
-        course=follow(asked, baseline),
+        course=course_of(calls, asked, baseline, faults),
         phases=tuple(phases),
     )

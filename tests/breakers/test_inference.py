@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.breakers.simulate import Design, Truth, World, simulate
 from agent.breakers.states import State
 from agent.breakers.view import View, view
+from bench._scenarios import breaker, judge
 
 TOLERANCE_S = 0.015
 
@@ -82,6 +83,44 @@ def test_over_a_grid_of_breakers_hardly_any_sequence_is_wrong() -> None:
         outside += len(misplaced(truth, found)) if right else 0
     assert wrong <= 0.01 * runs
     assert outside <= 0.01 * transitions
+
+
+def test_of_breakers_drawn_at_random_hardly_any_sequence_is_wrong() -> None:
+    """The first of those in docs/accuracy.md: 99 % of the sequences, and of the transitions, are right."""
+    drawn = [breaker(seed, per_open=(50, 100, 200)[seed % 3], aside=(0.0, 0.3)) for seed in range(60)]
+    judged = [judge(each) for each in drawn]
+    right = [each for each in judged if each.sequence_right]
+    assert len(right) >= 0.99 * len(judged) - 1
+    assert sum(len(each.misplaced) for each in right) <= 0.01 * sum(each.transitions for each in right)
+
+
+def test_one_call_kept_back_right_after_a_failure_is_an_opening() -> None:
+    """A late success closes it again at once; the answer to the one call looks like nothing else does."""
+    design = Design(trip="count", threshold=4, ratio=0.3, late="counted", open_s=1.6)
+    met = told = 0
+    for seed in range(20):
+        world = World(
+            rate_rps=124.0, latency_s=0.1, timeout_s=0.4, duration_s=18.0, fault_ended=15.0, seed=seed
+        )
+        truth = simulate(design, world)
+        openings = [step for step in seen(truth).course.transitions if step.to is State.OPEN]
+        for (at, _, to), calls in zip(truth.transitions[0], truth.met[0][1:], strict=True):
+            if to == "open" and calls == 1:
+                met += 1
+                told += any(each.after - TOLERANCE_S <= at <= each.before + TOLERANCE_S for each in openings)
+    assert met >= 5
+    assert told >= 0.8 * met
+
+
+@pytest.mark.parametrize("half_open", ["reject", "queue"])
+@pytest.mark.parametrize("successes", [2, 5])
+def test_a_closing_that_needs_several_good_trials_lies_in_its_bracket(half_open: str, successes: int) -> None:
+    """Whoever is let in meanwhile is no more than the trials that it has room for."""
+    design = Design(half_open=half_open, budget=2, successes=successes)
+    truth = simulate(design, World(latency_s=0.2, timeout_s=1.0, rate_rps=40.0, fault_ended=26.0, seed=4))
+    found = seen(truth)
+    assert found.course.sequence == truth.sequence()
+    assert misplaced(truth, found) == []
 
 
 def test_a_recording_without_a_fault_is_one_closed_stretch() -> None:

@@ -89,23 +89,21 @@ def results_counted_late(view: View, _: Mapping[str, Property]) -> Evidence | No
     Seen at a good trial: others are kept back though nothing is in flight, and then all are let in at once.
     """
     usual = max((wait.low for wait in trials.proper_waits(view)), default=0.0)
-    lags = []
-    for tried, kept, step in view.steps_of(State.HALF_OPEN, State.OPEN):
-        trial = list(tried.trials)
-        over = float(view.asked.done[trial].max()) if trial and view.asked.good[trial].all() else None
-        let_in = next((s for s in view.course.transitions if s.after >= step.before), None)
-        if over is None or let_in is None or view.meets(over, let_in.before):
-            continue
-        lag = let_in.before - over
-        if kept.end - kept.first >= KEPT_BACK and LAG_S <= lag < 0.8 * usual:
-            lags.append((max(0.0, let_in.after - over) - GUARD_S, lag + GUARD_S, kept, over))
-    both = mostly_common([(low, high) for low, high, _, _ in lags]) if len(lags) > 1 else None
+    lags = [
+        each
+        for each in trials.lags(view)
+        if each.rows.stop - each.rows.start >= KEPT_BACK
+        and LAG_S <= each.before - each.over < 0.8 * usual
+        and not view.meets(each.over, each.before)
+    ]
+    brackets = [(each.after - each.over - GUARD_S, each.before - each.over + GUARD_S) for each in lags]
+    both = mostly_common(brackets) if len(lags) > 1 else None
     if both is None or trials.is_gradual(view):
         return None
     rows = np.zeros(len(view.asked), bool)
     for each in lags:
-        rows[each[2].first : each[2].end] = True
-    longest, over = lags[0][1], lags[0][3]
+        rows[each.rows] = True
+    longest, over = brackets[0][1], lags[0].over
     return replace(
         shown(
             view,
