@@ -17,6 +17,8 @@ from agent.safety.context import current_run
 from agent.safety.door import inject
 
 if TYPE_CHECKING:
+    from agent.faults.deployment_choice import Deployment
+    from agent.faults.pod_choice import Floor
     from agent.model import Json
 
 IN_A_JOB = True
@@ -79,31 +81,17 @@ def scale(
         kubernetes_rights.check(api, "deployments.scale", namespace)
         standby.check(api)
         chosen = choose_deployments(api, namespace, selector, quantity=quantity, fraction=fraction, seed=seed)
-        for each in chosen.victims:
-            if replicas < floor.of(each.wanted):
-                raise Refused(
-                    f"{each.full_name} has to keep {floor.of(each.wanted)} ready (min_ready), and {replicas} "
-                    "are fewer; nothing was touched"
-                )
-            if replicas == each.wanted:
-                raise Refused(f"{each.full_name} has {replicas} replicas already; nothing was touched")
         mark = f"gameday-{uuid.uuid4().hex[:12]}"
+        changes = tuple(_scaled(each, mark, replicas) for each in chosen.victims)
+        for each, change in zip(chosen.victims, changes, strict=True):
+            if why := _cannot_scale(each, change, floor):
+                raise Refused(f"{why}; nothing was touched")
         order = Order(
             namespace=standby.home(),
             mark=mark,
             lease_s=standby.LEASE_S,
             hard_end_s=max_duration_s + standby.READY_WITHIN_S,
-            changes=tuple(
-                Scaled(
-                    namespace=namespace,
-                    deployment=each.name,
-                    uid=each.uid,
-                    mark=mark,
-                    before=each.wanted,
-                    after=replicas,
-                )
-                for each in chosen.victims
-            ),
+            changes=changes,
         )
         held, calls = standby.held(api, order), standby.__name__
         checks = deployment_checks.__name__
@@ -124,6 +112,27 @@ def scale(
             max_duration_s=max_duration_s,
             asked={"replicas": replicas},
         )
+
+
+def _scaled(deployment: Deployment, mark: str, replicas: int) -> Scaled:
+    return Scaled(
+        namespace=deployment.namespace,
+        deployment=deployment.name,
+        uid=deployment.uid,
+        mark=mark,
+        before=deployment.wanted,
+        after=replicas,
+    )
+
+
+def _cannot_scale(deployment: Deployment, change: Scaled, floor: Floor) -> str | None:
+    """Return why a Deployment may not be scaled so, None when it may."""
+    least = floor.of(deployment.wanted)
+    if change.after < least:
+        return f"{change.name} has to keep {least} ready (min_ready), and {change.after} are fewer"
+    if change.after == deployment.wanted:
+        return f"{change.name} has {change.after} replicas already"
+    return change.unfit(deployment.found)
 
 
 def restart(

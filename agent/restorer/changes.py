@@ -19,6 +19,8 @@ type Object = dict[str, Any]
 
 TAINT = "gameday/tainted"
 """The key of every taint of ours; its value is the mark."""
+MARKED = "gameday-"
+"""What every mark begins with."""
 MARK = "gameday/mark"
 """Annotation on a node that is under a fault: which one's."""
 BACK = "-back"
@@ -111,7 +113,9 @@ class Scaled:
         return Stands.BACK if self.mark + BACK in owners else Stands.TAKEN
 
     def unfit(self, found: Object) -> str | None:
-        """Say so if it has another number by now than the one it would be put back to."""
+        """Say so if its number is a fault's, or another one by now than it would be put back to."""
+        if marks := [each for each in self._owners(found) if is_mark(each)]:
+            return f"{self.name} has its number from another fault ({marks[0]}), which comes first"
         replicas = found["spec"].get("replicas", 1)
         return None if replicas == self.before else f"{self.name} has {replicas} replicas by now"
 
@@ -249,6 +253,11 @@ class Tainted:
 
     def _is_ours(self, taint: Mapping[str, Any]) -> bool:
         return taint["key"] == TAINT and taint.get("value") == self.mark
+
+
+def is_mark(manager: str) -> bool:
+    """Whether a field manager is a change of ours that is still in."""
+    return manager.startswith(MARKED) and not manager.endswith(BACK)
 
 
 def _merged(found: Object, change: Object, tags: Object | None = None) -> Object:

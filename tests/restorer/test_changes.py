@@ -61,6 +61,13 @@ def test_a_number_that_moved_before_the_change_is_not_overwritten() -> None:
     assert "4 replicas by now" in str(SCALED.unfit(_object({"replicas": 4})))
 
 
+def test_a_number_that_is_another_faults_is_not_built_upon() -> None:
+    """It would be put back to that fault's number, and that fault would leave it so."""
+    assert "comes first" in str(SCALED.unfit(_object({"replicas": 3}, ("replicas", "gameday-another"))))
+    assert SCALED.unfit(_object({"replicas": 3}, ("replicas", "gameday-another-back"))) is None
+    assert SCALED.unfit(_object({"replicas": 3}, ("replicas", "kubectl"))) is None
+
+
 def test_a_cordon_is_ours_only_while_our_mark_owns_it() -> None:
     """Uncordoned, or cordoned anew, by an operator: theirs, and only our label goes."""
     fresh = _object({})

@@ -1,0 +1,201 @@
+"""Bad days while a value is changed: clocks, webhooks, an API server that is away or slow, nodes that die."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import experiments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Home, Middleman, Scene
+
+pytestmark = pytest.mark.cluster
+
+FILE = Path(experiments.__path__[0]) / "kubernetes" / "survives-fewer-gateways.yaml"
+BACK_WITHIN_S = 30.0
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+def _scale(scene: Scene, home: Home, environ: dict[str, str] | None = None, **arguments: Any) -> Any:
+    given = {"namespace": scene.namespace, "selector": "app=gateway", "replicas": 1, **arguments}
+    return scene.play_with({**home.environ, **(environ or {})}, "deployments:scale", **given)
+
+
+def _replicas(scene: Scene) -> int:
+    return int(scene.cluster.read("deployment/gateway", "-n", scene.namespace)["spec"]["replicas"])
+
+
+def _beats(scene: Scene, home: Home) -> int:
+    lease = scene.lease(home.namespace)
+    notes = (lease["metadata"].get("annotations") or {}) if lease else {}
+    return max((int(value) for value in notes.values() if value.isdigit()), default=0)
+
+
+@pytest.mark.parametrize("skew", ["-60s", "+60s"])
+def test_a_clock_that_is_a_minute_wrong_changes_nothing(
+    scene: Scene, home_of_restorers: Home, until: Callable[..., Any], skew: str
+) -> None:
+    """The agent's clock; the fault outlasts its lease, and with nobody alive the number comes back."""
+    if not FAKETIME.exists():
+        pytest.skip("needs libfaketime (Debian: faketime)")
+    wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": skew, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    playing = _scale(scene, home_of_restorers, wrong)
+    assert playing.told()["landed"] is True
+    lease = scene.lease(home_of_restorers.namespace)
+    assert lease is not None
+    written = time.mktime(time.strptime(lease["spec"]["renewTime"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    assert abs(written - time.time()) > 40, "the clock really is wrong"
+    until(lambda: _beats(scene, home_of_restorers) >= 6, within_s=60)
+    assert _replicas(scene) == 1
+    scene.stage.kill_all()
+    began = time.monotonic()
+    until(lambda: _replicas(scene) == 3, within_s=BACK_WITHIN_S)
+    assert time.monotonic() - began > 3
+
+
+def test_an_agent_that_is_cut_off_for_half_a_minute_is_told_so(
+    scene: Scene, home_of_restorers: Home, middleman: Middleman, until: Callable[..., Any]
+) -> None:
+    """In the middle of `gameday run`: restored without it; healed when it is back, and not called held."""
+    environ = {**scene.environ, **home_of_restorers.environ}
+    environ |= scene.through(middleman.config, "cut-off")
+    process = scene.stage.start("agent", "run", str(FILE), "--json", **environ)
+    until(lambda: _replicas(scene) == 2, within_s=60)
+    until(lambda: any(each.landed for each in scene.stage.open_injections()))
+    began = time.monotonic()
+    middleman.meddle = lambda _method, _path: "hang up" if time.monotonic() - began < 30 else None
+    until(lambda: _replicas(scene) == 3, within_s=BACK_WITHIN_S)
+    out, errors = process.communicate(timeout=150)
+    told = json.loads(out)
+    assert (told["verdict"], told["recovered"]) == ("INCONCLUSIVE", True), (told, errors)
+    assert scene.stage.open_injections() == ()
+    assert len(scene.ready()) == 3
+    until(lambda: scene.leftovers(home_of_restorers.namespace) == [], within_s=60)
+
+
+def test_an_api_server_that_is_slow_kills_no_run(
+    scene: Scene, home_of_restorers: Home, middleman: Middleman, until: Callable[..., Any]
+) -> None:
+    """Every renewal takes longer than the reaper waits for a beat."""
+
+    def meddle(method: str, path: str) -> None:
+        if method == "PATCH" and "/leases/" in path:
+            time.sleep(2.5)
+
+    playing = _scale(scene, home_of_restorers, scene.through(middleman.config, "slow"))
+    assert playing.told()["landed"] is True
+    middleman.meddle = meddle
+    until(lambda: _beats(scene, home_of_restorers) >= 6, within_s=60)
+    assert _replicas(scene) == 1
+    assert playing.go_on() == {"healed": ["deployments.scale"]}
+
+
+@pytest.fixture
+def denial(scene: Scene) -> Iterator[Callable[[str, str, str], None]]:
+    """Return a function that lets the API server deny an operation on a resource, as a webhook would."""
+    name = f"{scene.namespace}-denies"
+    group = "admissionregistration.k8s.io"
+
+    def deny(api_group: str, resource: str, operation: str) -> None:
+        rule = {"apiGroups": [api_group], "apiVersions": ["*"], "resources": [resource]}
+        rule["operations"] = [operation]
+        spec = {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "message": "the change board says no"}],
+        }
+        here = {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}
+        binding = {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": here},
+        }
+        kinds = (("ValidatingAdmissionPolicy", spec), ("ValidatingAdmissionPolicyBinding", binding))
+        for kind, content in kinds:
+            meta = {"name": name}
+            scene.cluster.apply(
+                {"apiVersion": f"{group}/v1", "kind": kind, "metadata": meta, "spec": content}
+            )
+
+    yield deny
+    for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        scene.cluster.kubectl("delete", kind, name, "--ignore-not-found")
+
+
+def _denied(scene: Scene, *words: str) -> bool:
+    """Whether the API server denies by now what *words* for kubectl ask, as a dry run."""
+    try:
+        scene.kubectl(*words, "--dry-run=server")
+    except AssertionError as error:
+        return "change board" in str(error)
+    return False
+
+
+def test_a_webhook_that_denies_is_a_refusal_that_quotes_it(
+    scene: Scene, home_of_restorers: Home, denial: Callable[..., None], until: Callable[..., Any]
+) -> None:
+    """An eviction and a scaling: nothing was touched, and the words of who denied are in the sentence."""
+    denial("*", "*/*", "*")
+    until(lambda: _denied(scene, "scale", "deployment/gateway", "--replicas=2"))
+    before = scene.ready()
+    told = _scale(scene, home_of_restorers).told()
+    assert ("change board says no" in told["says"], told["error"]) == (True, "NoStandby"), told
+    told = scene.play("pods:kill", namespace=scene.namespace, selector="app=gateway", wait_s=1).told()
+    assert ("change board says no" in told["says"], told["error"]) == (True, "Refused"), told
+    assert (scene.ready(), _replicas(scene)) == (before, 3)
+    assert scene.stage.open_injections() == ()
+    until(lambda: scene.leftovers(home_of_restorers.namespace) == [], within_s=60)
+
+
+def test_a_webhook_that_denies_the_way_back_is_the_loudest_word_until_it_is_gone(
+    scene: Scene, home_of_restorers: Home, denial: Callable[..., None], until: Callable[..., Any]
+) -> None:
+    """It came while the fault was in: not recovered, and who is in the way; gone, the restorers manage."""
+    playing = _scale(scene, home_of_restorers)
+    assert playing.told()["landed"] is True
+    denial("apps", "deployments/scale", "UPDATE")
+    until(lambda: _denied(scene, "scale", "deployment/gateway", "--replicas=2"))
+    told = playing.go_on()
+    assert (told["error"], "change board says no" in told["says"]) == ("NotRecovered", True), told
+    assert _replicas(scene) == 1
+    scene.stage.kill_all()
+    name = f"{scene.namespace}-denies"
+    scene.cluster.kubectl("delete", "validatingadmissionpolicybinding", name)
+    until(lambda: _replicas(scene) == 3, within_s=BACK_WITHIN_S)
+    assert scene.stage.start("agent", "heal", "--all", **scene.environ).wait(60) == 0
+    assert scene.stage.open_injections() == ()
+
+
+def test_of_two_agents_that_choose_the_same_deployment_the_second_is_refused(
+    scene: Scene, home_of_restorers: Home
+) -> None:
+    """Its fault would be put back to the first one's number."""
+    playing = _scale(scene, home_of_restorers)
+    assert playing.told()["landed"] is True
+    told = _scale(scene, home_of_restorers, replicas=2).told()
+    assert (told["error"], "another fault" in told["says"]) == ("Refused", True), told
+    assert playing.go_on() == {"healed": ["deployments.scale"]}
+    assert _replicas(scene) == 3
+
+
+def test_a_restorer_that_dies_with_its_node_has_another_one_beside_it(
+    scene: Scene, home_of_restorers: Home, until: Callable[..., Any]
+) -> None:
+    """A power cut takes the node of one of them, then everything of the run is killed: back all the same."""
+    if scene.cluster.starter is None or len(scene.cluster.read("nodes")["items"]) < 3:
+        pytest.skip("needs three nodes of ours, one of which may die")
+    playing = _scale(scene, home_of_restorers)
+    assert playing.told()["dose"]["measured"]["restorers"] == 2
+    pods = scene.cluster.read("pods", "-n", home_of_restorers.namespace)["items"]
+    scene.cluster.cut_power(pods[0]["spec"]["nodeName"])
+    scene.stage.kill_all()
+    shutil.rmtree(scene.stage.home)
+    until(lambda: _replicas(scene) == 3, within_s=BACK_WITHIN_S)
