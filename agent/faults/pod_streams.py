@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.clients import kubernetes
@@ -77,6 +76,8 @@ class Watch(Protocol):
 
 _held: dict[str, Held] = {}
 """What this process holds, by the name of the injection's nftables table."""
+_ended: dict[tuple[str, str], float] = {}
+"""Table and pod -> when this process first saw that its injector had ended, monotonic."""
 
 
 def begin(
@@ -257,7 +258,9 @@ def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, s
             if "running" in state:
                 return Fact(holds=False, says=f"the injector in {namespace}/{pod} still runs")
             ended = state.get("terminated")
-            if ended and ended.get("exitCode") != 0 and time.time() - _seconds(ended["finishedAt"]) < lease_s:
+            # Counted since we saw it: the time that the pod's node wrote down is another clock's.
+            since = time.monotonic() - _ended.setdefault((table, pod), time.monotonic()) if ended else 0.0
+            if ended and ended.get("exitCode") != 0 and since < lease_s:
                 return Fact(holds=False, says=f"{namespace}/{pod}: waiting for the lease to end")
     return Fact(holds=True)
 
@@ -344,7 +347,3 @@ def _hear(stream: Attached, pod: str, *, within_s: float = ANSWERS_WITHIN_S) -> 
     except ValueError:
         raise NoInjector(f"the injector in {pod} says {line!r}") from None
     return found
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
