@@ -39,7 +39,8 @@ LEASE_S = 10.0
 READY_WITHIN_S = 60.0
 """An image that is on the node is ready in 3 s; one that has to be pulled takes longer."""
 SECOND_WITHIN_S = 10.0
-ASK_S = 3.0
+RENEW_S = LEASE_S / 2
+"""A renewal that has no answer by then is given up, so that the next one still comes in time."""
 POLL_S = 0.25
 CHANGED = "gameday/changed"
 """Annotation of the Lease: the changes were made."""
@@ -149,23 +150,33 @@ def _put(api: Api, order: Order, *, run: str, avoid: Sequence[str]) -> None:
 
 
 def _await_ready(api: Api, order: Order) -> None:
-    """Return when all restorers have beaten, or one where there is no place for more."""
+    """Return when all restorers have beaten, or one where there is no place for more.
+
+    Raises:
+        NoStandby: There will be none, or there was none in time.
+    """
     began = time.monotonic()
     first: float | None = None
-    while True:
+    said = "none has said anything"
+    while time.monotonic() - began < READY_WITHIN_S:
         go_on()
-        found = len(_beats(_write(api, order, {})))
-        if found >= STANDBYS:
-            return
+        try:
+            found = len(_beats(_write(api, order, {})))
+            why, no_place = _obstacle(api, order)
+        except KubernetesError as error:
+            if not error.passing:
+                raise
+            said = str(error)
+            continue
         first = time.monotonic() if found and first is None else first
         alone = first is not None and time.monotonic() - first > SECOND_WITHIN_S
-        why, no_place = _obstacle(api, order)
-        if found and (alone or no_place):
+        if found >= STANDBYS or (found and (alone or no_place)):
             return
-        if why is not None or time.monotonic() - began > READY_WITHIN_S:
-            said = why or f"none was ready within {READY_WITHIN_S:g} s"
-            raise NoStandby(f"the dead man in {order.namespace} is not ready: {said}; nothing was touched")
+        if why is not None:
+            said = why
+            break
         time.sleep(POLL_S)
+    raise NoStandby(f"the dead man in {order.namespace} is not ready: {said}; nothing was touched")
 
 
 def _obstacle(api: Api, order: Order) -> tuple[str | None, bool]:
@@ -198,12 +209,14 @@ def _hopeless(pod: Object) -> str | None:
     return None
 
 
-def _write(api: Api, order: Order, notes: Mapping[str, str]) -> Object:
+def _write(
+    api: Api, order: Order, notes: Mapping[str, str], *, timeout_s: float = kubernetes.TIMEOUT_S
+) -> Object:
     """Renew the Lease, with *notes* as annotations, and return it."""
     body: Object = {"spec": {"renewTime": _now()}}
     if notes:
         body["metadata"] = {"annotations": dict(notes)}
-    return api.patch(lease_path(order.namespace, order.mark), body, timeout_s=ASK_S)
+    return api.patch(lease_path(order.namespace, order.mark), body, timeout_s=timeout_s)
 
 
 def _beats(lease: Object) -> dict[str, str]:
@@ -266,7 +279,7 @@ def renew(*, place: dict[str, Any], order: dict[str, Any]) -> None:
     told = Order.from_json(order)
     with kubernetes.connect(place) as api:
         try:
-            lease = _write(api, told, {})
+            lease = _write(api, told, {}, timeout_s=RENEW_S)
         except NotThere:
             _give_up(api, told, "the lease of its dead man was taken away")
             return

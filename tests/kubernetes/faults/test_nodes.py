@@ -223,7 +223,8 @@ def test_with_nobody_alive_the_node_is_freed(
     """Everything of the run is killed; a restorer on another node frees it, and the ledger can be closed."""
     node = _busiest(scene)
     more: dict[str, Any] = {"min_ready": 0, "others": "leave"} if fault == "drain" else {}
-    assert _hit(scene, home_of_restorers, fault, node, **more).told()["landed"] is True
+    told = _hit(scene, home_of_restorers, fault, node, **more).told()
+    assert told.get("landed") is True, told
     scene.stage.kill_all()
     began = time.monotonic()
     until(lambda: _free(scene, node), within_s=BACK_WITHIN_S)
