@@ -118,7 +118,7 @@ def frail_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster for one test only, which may cut the power of a node."""
     if request.config.getoption("--cluster") != "real":
         pytest.skip("only a node of a cluster of ours may be killed")
-    with _started([]) as cluster:
+    with _started("real", []) as cluster:
         yield cluster
 
 
