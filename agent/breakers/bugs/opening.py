@@ -108,6 +108,7 @@ def fallback_hides_failures(view: View, _: Mapping[str, Property]) -> Evidence |
     title="Slow answers never count",
     severity="medium",
     advice="Give the call a timeout that fits its usual latency, or count slow calls as failures.",
+    stateless=True,
 )
 def slow_never_counted(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Lets its callers wait for as long as the dependency takes, and never opens for it.
@@ -116,7 +117,8 @@ def slow_never_counted(view: View, properties: Mapping[str, Property]) -> Eviden
     not.
     """
     rows = under(view, "slow") & view.asked.forwarded & view.asked.good & (view.latency_s >= SLOW_S)
-    if rows.sum() < ENOUGH_FAILURES or opened_under(view, "slow") or not no_timeout(view, properties):
+    kept_back = (under(view, "slow") & ~view.asked.forwarded).any()
+    if rows.sum() < ENOUGH_FAILURES or kept_back or not no_timeout(view, properties):
         return None
     calm = view.latency_s[view.calm]
     usual = float(np.median(calm)) if len(calm) else 0.0

@@ -23,8 +23,8 @@ LONG_S = 5.0
 """A call that is held so long by a dependency that hangs has no timeout worth the name."""
 
 SOME_CALLS = 10
-LANDED_S = 0.25
-"""A fault is noted when it was asked for; so much later every call meets it."""
+LANDED_S = 1.0
+"""A fault is noted when it was asked for; so much later, at most, every call meets it."""
 
 
 @detector(
@@ -39,10 +39,14 @@ def no_timeout(view: View, _: Mapping[str, Property]) -> Evidence | None:
     for fault in view.faults:
         if fault.kind != "hang":
             continue
-        span = view.between(fault.began + LANDED_S, fault.ended - LONG_S)
-        rows = np.zeros(len(view.asked), bool)
-        rows[span] = view.asked.forwarded[span]
-        if rows.sum() >= SOME_CALLS and (view.asked.done[rows] >= fault.ended - GUARD_S).all():
+        asked = view.asked
+        span = view.between(fault.began, fault.ended - LONG_S)
+        rows = np.zeros(len(asked), bool)
+        rows[span] = asked.forwarded[span]
+        answered = asked.at[rows & (asked.done < fault.ended - GUARD_S)]
+        landed = float(answered.max(initial=fault.began))
+        rows &= asked.at > landed
+        if rows.sum() >= SOME_CALLS and landed <= fault.began + LANDED_S:
             return shown(
                 view,
                 rows,
