@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,8 @@ class Follower:
     """Hits one more pod, as long as that is wanted; returns the injection's table."""
     take_back: Callable[[str], None]
     """Heals what *put* put in, by its table."""
+    until: float
+    """When it has to end (seconds since the epoch): nobody is hit after that."""
     peers: Callable[[Api], Sequence[Network]] | None = None
     """Who the peers are by now; None where they cannot change."""
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -108,7 +111,7 @@ class Follower:
         return {name: value for name, value in told.items() if value}
 
     def _go(self) -> None:
-        while not self._stop.wait(EVERY_S):
+        while not self._stop.wait(EVERY_S) and time.time() < self.until:
             try:
                 with kubernetes.connect(self.place) as api:
                     self._follow_peers(api)

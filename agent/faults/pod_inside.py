@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agent.model import Json
 
 ARRIVALS = "pods.arrivals.jsonl"
+LEAST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +56,31 @@ def put_inside(api: Api, inside: Inside) -> dict[str, Json]:
     pod_streams.check_rights(api, near.namespace)
     targets = {name: found.targets[name] for name in names}
     table = nft.PREFIX + uuid.uuid4().hex
+    networks = inside.peers(api) if inside.peers else ()
     told = _inject(api, inside, targets, table, population=found.population)
     if pod_streams.is_held(table):
+        until = time.time() + inside.max_duration_s
         follower = Follower(
             near=near,
             place=api.place.to_json(),
             table=table,
             victims={name: target.pod.uid for name, target in targets.items()},
             known=frozenset(target.pod.uid for target in found.targets.values()),
-            put=lambda api, target, wanted: _put_one(api, inside, target, wanted, found.population),
+            put=lambda api, target, wanted: _put_one(
+                api, _ending(inside, until), target, wanted, found.population
+            ),
             take_back=_take_back,
+            until=until,
             peers=inside.peers,
         )
         pod_streams.watched_by(table, follower)
-        follower.start(inside.peers(api) if inside.peers else ())
+        follower.start(networks)
     return told
+
+
+def _ending(inside: Inside, until: float) -> Inside:
+    """Return *inside* with what is left of its time, so that who is hit later is healed with the others."""
+    return replace(inside, max_duration_s=max(LEAST_S, until - time.time()))
 
 
 def _take_back(table: str) -> None:
@@ -95,7 +107,10 @@ def _inject(
 ) -> dict[str, Json]:
     namespace, lease_s = inside.near.namespace, settings_of.current().lease_s
     pods = {target.pod.name: target.pod.uid for target in targets.values()}
-    orders = {target.pod.name: inside.order_of(target, table) for target in targets.values()}
+    orders = {
+        target.pod.name: replace(inside.order_of(target, table), max_duration_s=inside.max_duration_s)
+        for target in targets.values()
+    }
     held: dict[str, Json] = {"table": table, "place": api.place.to_json()}
     held |= {"namespace": namespace, "pods": dict(pods)}
     calls = pod_streams.__name__

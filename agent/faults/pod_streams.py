@@ -135,7 +135,8 @@ def ordered(api: Api, namespace: str, pod: str, uid: str, *, order: Order, kit: 
 
 def watched_by(table: str, watch: Watch) -> None:
     """Have *watch* stopped when *table* is removed."""
-    _held[table].watch = watch
+    if table in _held:
+        _held[table].watch = watch
 
 
 def is_held(table: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import settings
 from agent.clients import tc
-from agent.faults import heal, packets
+from agent.faults import heal, packet_delays, packets
 from agent.model import GamedayError
 from agent.store import Store
 
@@ -34,6 +35,7 @@ def main(work: Path) -> None:
     os.environ |= {"GAMEDAY_HOME": str(work / "home"), "GAMEDAY_RADIUS_COUNT": "5"}
     _wire()
     stories = {
+        "class": _class(),
         "peer": _peer(),
         "ipv6": _ipv6(),
         "port": _port(),
@@ -112,6 +114,25 @@ def _dead_man() -> dict[str, Any]:
     died = time.monotonic()
     ended = _wait_until_off() - died
     return {"ended_after_s": ended, "says": _last().undo().says}
+
+
+def _class() -> dict[str, Any]:
+    """Let packets reach the netem by their priority alone, as nftables gives them to it in a pod."""
+    handle = packet_delays.fresh_handle()
+    tc.tc(packet_delays.qdisc_commands(DEVICE, handle, latency_ms=80, jitter_ms=0))
+    named = (int(handle.rstrip(":"), 16) << 16) | 4
+    late, others = _connect_ms(priority=named), _connect_ms(priority=0)
+    tc.delete_root(DEVICE, handle)
+    return {"late_ms": late, "others_ms": others}
+
+
+def _connect_ms(*, priority: int) -> float:
+    """Return how long a peer takes to refuse a connection whose packets have *priority*."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, priority)
+        began = time.monotonic()
+        sock.connect_ex((FAR, 9))
+        return (time.monotonic() - began) * 1000
 
 
 def _children(pid: int) -> list[int]:

@@ -128,3 +128,9 @@ def test_a_delay_ends_at_its_hard_end(seen: dict[str, Any]) -> None:
     """max_duration_s ends the delay although its run lives and renews."""
     assert 1.5 <= seen["hard_end"]["ended_after_s"] < 30
     assert seen["hard_end"]["missed"] is None
+
+
+def test_a_packet_reaches_the_netem_by_its_priority_alone(seen: dict[str, Any]) -> None:
+    """No filter is needed; what has no such priority passes at once (the way that is used inside pods)."""
+    assert seen["class"]["late_ms"] >= 80
+    assert seen["class"]["others_ms"] < 80
