@@ -204,7 +204,7 @@ def met_by_calls(truth: Truth) -> list[tuple[float, str, str]]:
             found.pop()
         else:
             found.append((at, was, to))
-    return found if truth.met[0][-1] or not found else found[:-1]
+    return found if not found or truth.met[0][-1] else found[:-1]
 
 
 def observable(truth: Truth, seen: View) -> list[tuple[float, str, str]]:
