@@ -93,7 +93,9 @@ def _answer(path: Path, record: RunRecord, told: Told) -> dict[str, Any]:
 def _why_none(record: RunRecord) -> str:
     """Return what kept the exercise from its end; the verdict may have another reason."""
     failed = next((each.error for each in record.activities if each.section == "method" and each.error), None)
-    return (failed or record.reason).strip().splitlines()[-1]
+    if record.verdict is Verdict.DEVIATED and failed:
+        return failed.strip().splitlines()[-1]
+    return record.reason
 
 
 def _print(record: RunRecord, told: Told) -> None:

@@ -192,7 +192,7 @@ class Exercise:
         deadline = time.monotonic() + longest_s
         while time.monotonic() < deadline:
             seen = self.look()
-            if seen.course.sequence[-1] is not self._state:
+            if len(seen.arrivals) and seen.course.sequence[-1] is not self._state:
                 self._state = seen.course.sequence[-1]
                 self.recorder.say(f"seen {self._state.replace('_', '-')}")
             if enough(seen, time.monotonic()):
