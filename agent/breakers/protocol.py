@@ -14,7 +14,6 @@ from agent.breakers.states import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.breakers.states import Transition
     from agent.breakers.view import View
 
 OPENING = ("error", "hang", "slow", "refuse", "reset")
@@ -44,6 +43,8 @@ def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) 
     return (*found, *(Step(kind="error", link=links[0], key=key) for key in keys[:1]))
 
 
+LATE_S = 1.0
+"""So long after a fault it may open because of it."""
 RECOVER_MIN_S, RECOVER_WAITS = 10.0, 8.0
 """A recovery is given up after so many open times, and not before so many seconds."""
 
@@ -125,17 +126,15 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
 def patience_s(view: View, pace: Pace) -> float:
     """How long a fault stays in that does not open it: longer than it took before, if that is known."""
     took = [
-        opened.before - fault.began
-        for fault in view.faults
-        if (opened := next((step for step in _openings(view) if step.before >= fault.began), None))
+        opened.after - fault.began
+        for opened in view.course.transitions
+        if (opened.was, opened.to) == (State.CLOSED, State.OPEN)
+        and (fault := next((f for f in reversed(view.faults) if f.began <= opened.before), None))
+        and opened.before <= fault.ended + LATE_S
     ]
     if not took:
         return pace.first_patience_s if len(view.faults) == 1 else pace.patience_s
     return max(pace.patience_s, min(1.5 * max(took), pace.first_patience_s))
-
-
-def _openings(view: View) -> list[Transition]:
-    return [step for step in view.course.transitions if step.was is State.CLOSED and step.to is State.OPEN]
 
 
 def recovery_is_enough(view: View, pace: Pace, since: float, now: float) -> bool:

@@ -44,8 +44,11 @@ LATE_S = 1.0
 
 def failures_to_open(view: View) -> Property:
     """How many failed calls in a row it takes, from what had failed by either end of the bracket."""
-    every = [_failures_before(view, step) for _, _, step in _openings(view)]
+    steps = [step for _, _, step in _openings(view)]
+    every = [_failures_before(view, step) for step in steps]
     counts = [each for each in every if each[1] > 0] or every  # what opened with none counts slow calls
+    stayed = {wait.opened for wait in trials.proper_waits(view)}  # or there was just no room for a moment
+    without = sum(each[1] == 0 and step in stayed for step, each in zip(steps, every, strict=True))
     if not counts:
         return _never_opened(view, "calls")
     both = common(counts)
@@ -61,7 +64,7 @@ def failures_to_open(view: View) -> Property:
         why=f"the same in {counted(len(counts), 'opening')}"
         if constant
         else "it varies: a rate or a window, no fixed count",
-        more={"constant": constant, "each": counts, "without": len(every) - len(counts)},
+        more={"constant": constant, "each": counts, "without": without},
     )
 
 

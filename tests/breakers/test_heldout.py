@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.breakers import protocol
 from agent.breakers.answer import plain_answer
 from agent.breakers.findings import find
 from agent.breakers.machines import Kind
@@ -121,3 +122,11 @@ def test_an_opening_right_after_a_fault_is_late_and_no_relapse(name: str, seen: 
     measured = measure(seen.view.plain)
     assert measured["relapses"].estimate == 0, name
     assert measured["flaps"].estimate == 0
+
+
+@pytest.mark.parametrize(("name", "patience_s"), [("pybreaker", 6.0), ("hystrix", 9.7)])
+def test_a_fault_stays_in_for_half_as_long_again_as_others_took(
+    name: str, patience_s: float, seen: Recorded
+) -> None:
+    """What opened it under one fault says nothing about the one before, which did not."""
+    assert protocol.patience_s(seen.view.plain, protocol.Pace()) == pytest.approx(patience_s, abs=0.2), name
