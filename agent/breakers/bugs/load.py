@@ -16,7 +16,7 @@ from agent.breakers.states import State
 from agent.breakers.view import GUARD_S
 
 WATCHED_S = 1.0
-ROOM_MIN, ALMOST = 3, 0.95
+ROOM_MIN = 3
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,9 +94,8 @@ def full_bulkhead_opens_it(view: View, properties: Mapping[str, Property]) -> Ev
     keeps everybody back long after the last of them has ended.
     """
     asked, enough = view.asked, _failures_that_open_it(properties)
-    good = asked.forwarded & asked.good  # what was given up may still be under way, and has left its room
-    began, done = np.sort(asked.at[good]), np.sort(asked.done[good])
-    most = _room(_in_flight(began, began, done))
+    began, done = np.sort(asked.at[asked.forwarded]), np.sort(asked.done[asked.forwarded])
+    most = int(_in_flight(began, began, done).max(initial=0))
     usual = max((wait.low for wait in trials.proper_waits(view.plain)), default=0.0)
     found = []
     for wait in trials.waits(view):
@@ -123,12 +122,6 @@ def full_bulkhead_opens_it(view: View, properties: Mapping[str, Property]) -> Ev
         ),
         span=(first.opened.after - 0.2, first.tried.before),
     )
-
-
-def _room(seen: Ints) -> int:
-    """Return how many there are at most, but for a moment in which one comes and another has not yet gone."""
-    crowded = seen[seen > seen.max(initial=0) / 2]
-    return int(np.quantile(crowded, ALMOST)) if len(crowded) else 0
 
 
 def _failures_that_open_it(properties: Mapping[str, Property]) -> float:
