@@ -1,6 +1,6 @@
 """What the agent holds while it waits in a cluster: every process of its container, shared pages shared out.
 
-Needs ``deploy/try`` (or any agent called ``gameday`` in a namespace ``gameday``) in the cluster of ``KUBECONFIG``
+Needs ``deploy/try`` (or any agent called ``gameday`` in a namespace ``gameday``) where ``KUBECONFIG`` leads,
 and kubectl; ``BENCH_AGENT_NAMESPACE`` names another namespace.
 """
 
