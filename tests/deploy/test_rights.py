@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.faults.kubernetes_families import FAMILIES, Where, rules
-from agent.faults.kubernetes_rights import RIGHTS
+from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -30,8 +30,9 @@ def generate() -> Any:
 
 def test_every_row_of_the_table_is_granted_by_exactly_one_family() -> None:
     """A fault whose rights nobody ships could not be used; one in two families could not be switched off."""
-    granted = Counter(row for family in FAMILIES.values() for row in family.rows)
-    assert granted == Counter(RIGHTS.keys())
+    for restorer, table in ((False, RIGHTS), (True, RESTORER_RIGHTS)):
+        families = [family for family in FAMILIES.values() if family.restorer is restorer]
+        assert Counter(row for family in families for row in family.rows) == Counter(table.keys())
 
 
 def test_the_files_are_what_the_table_says(generate: Any) -> None:

@@ -35,11 +35,14 @@ class Case:
     rests_on: tuple[str, ...] = ()
     within: str | None = None
     lands: bool = True
+    whole: bool = False
+    """Whether the fault asks for its whole row, whatever owns the pods."""
 
     @property
     def own(self) -> tuple[Right, ...]:
         """The row's rights, as far as the pods of a Deployment need them."""
-        return tuple(right for right in RIGHTS[self.row] if right.resource not in OTHER_OWNERS)
+        row = RIGHTS[self.row]
+        return tuple(right for right in row if self.whole or right.resource not in OTHER_OWNERS)
 
     @property
     def base(self) -> tuple[Right, ...]:
@@ -55,6 +58,7 @@ CASES = [
         row="networkpolicies.isolate",
         fault="networkpolicies:isolate",
         arguments={"port": 8080},
+        whole=True,
         lands=False,  # the rights suffice, but the test cluster's network enforces no policies
     ),
     Case(row=CUT, fault="pod_networks:partition", arguments={"peers": ["192.0.2.1"]}),
@@ -166,6 +170,7 @@ def test_a_row_is_enough_and_none_of_it_is_too_much(
     run = stage.start("agent", "run", str(_experiment(stage, case, shop)), "--json", **environ)
     out, errors = run.communicate(timeout=120)
     record = json.loads(out)
+    assert len(record["injections"]) == 1, record["reason"]
     (told,) = record["injections"]
     facts = (told["landed"], told["gone"], record["recovered"])
     assert facts == (case.lands, True, True), (record["reason"], errors)
