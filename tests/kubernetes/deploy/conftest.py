@@ -83,7 +83,7 @@ class Accounts:
         kinds = ("Role", "RoleBinding") if where else ("ClusterRole", "ClusterRoleBinding")
         objects: list[dict[str, Any]] = []
         for name, rights in wanted.items():
-            unique = f"{self.namespace}-{name}"
+            unique = f"{self.namespace}-{name}-{len(self._made)}"
             meta = {"name": unique, **({"namespace": where} if where else {})}
             subject = {"kind": "ServiceAccount", "name": name, "namespace": self.namespace}
             reference = {"apiGroup": GROUP, "kind": kinds[0], "name": unique}
@@ -96,6 +96,7 @@ class Accounts:
                 {**binding, "roleRef": reference, "subjects": [subject]},
             ]
         self.cluster.apply(*objects)
+        self._made.append(where)
         return {name: self._kubeconfig(name) for name in wanted}
 
     def _kubeconfig(self, name: str) -> Path:

@@ -213,7 +213,7 @@ def test_pods_of_each_kind_of_owner_need_the_right_to_look_at_that_kind(
         case = Case(row="pods.kill", fault="pods:kill", arguments={"selector": selector, "min_ready": 1})
         environ = {**_environ(stage, namespace, agent_image), "KUBECONFIG": str(account)}
         code, found = _leashed(stage, case, namespace, environ)
-        assert (code, len(found["injections"])) == (0, 1), found
+        assert (code, "403" in found["reason"]) == (3, False), found["reason"]  # a leashed run proves nothing
         environ["KUBECONFIG"] = str(made["without"])
         code, found = _leashed(stage, case, namespace, environ)
         assert (code, f"{kind.lower()}s" in found["reason"]) == (4, True), found
