@@ -5,6 +5,8 @@ Two threads of the process that injects.  They never decide anything: when they 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import select
 import subprocess
@@ -19,7 +21,7 @@ from agent import detached
 from agent import settings as settings_of
 from agent.model import GamedayError
 from agent.safety.heal import heal
-from agent.store import Store
+from agent.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +55,11 @@ def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None
     if key in _started:
         return
     _started[key] = pipe = _start_reaper(run, store, preload)
-    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload), daemon=True)
+    over = threading.Event()
+    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload, over), daemon=True)
     beating.name = "lifeline"
     beating.start()
+    atexit.register(_part, run, store, over, beating)
     # Of its own, because a platform that answers slowly must not look like a run that hangs.
     threading.Thread(target=_keep_leases, args=(run, store.home), name="leases", daemon=True).start()
 
@@ -92,11 +96,22 @@ def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
         return bool(ready) and said.readline() == b"ready\n"
 
 
-def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> None:
+def _part(run: RunContext, store: Store, over: threading.Event, beating: threading.Thread) -> None:
+    """Let the reaper go when this process ends with nothing broken.
+
+    An interpreter that takes its time to go stops the beats first, and the silence would get it killed.
+    """
+    with contextlib.suppress(StoreUnavailable):
+        if not store.injections(run.id, open_only=True):
+            over.set()
+            beating.join(2 * BEAT_S)
+
+
+def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str], over: threading.Event) -> None:
     """Beat until this process ends: towards the reaper and the store."""
     store = Store(home)
     stored = 0.0
-    while True:
+    while not over.is_set():
         try:
             os.write(pipe, b".")
             if time.monotonic() - stored > STORE_BEAT_S:
@@ -107,7 +122,8 @@ def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> Non
             pipe = _replace_reaper(run, store, preload)
         except Exception as error:  # noqa: BLE001  # boundary: the reaper judges, not this thread
             log.warning("beat_failed", run=run.id, why=str(error))
-        time.sleep(BEAT_S)
+        over.wait(BEAT_S)
+    os.close(pipe)
 
 
 def _keep_leases(run: RunContext, home: Path) -> None:

@@ -32,6 +32,16 @@ def test_an_action_that_misbehaves_leaves_nothing_broken(stage: Stage, how: str)
     assert stage.open_injections() == ()
 
 
+def test_an_interpreter_that_takes_its_time_to_end_is_not_killed(stage: Stage) -> None:
+    """Once nothing is broken the reaper is let go: silence at the very end is no death."""
+    path = stage.experiment(method=_method(stage, "linger"))
+    chaos = stage.start("chaostoolkit", "--no-version-check", "run", str(path))
+    errors = chaos.communicate(timeout=60)[1]
+    assert chaos.returncode == 0, errors
+    assert stage.open_injections() == ()
+    assert [each.state.name for each in stage.injections()] == ["HEALED"]
+
+
 def test_a_hanging_action_ends_at_the_time_limit(stage: Stage) -> None:
     """The experiment's own limit ends it, healed."""
     path = stage.experiment(hold_s=2.5, gameday={"timeout_s": 3})

@@ -73,6 +73,13 @@ def is_whole(*, path: str) -> bool:
     return not Path(path).exists()
 
 
+class _Slow:
+    """Takes longer to go than a run may be silent for."""
+
+    def __del__(self) -> None:
+        time.sleep(3.0)
+
+
 def misbehave(*, how: str) -> object:
     """Do one of the things that an action must never do."""
     if how == "raise":
@@ -84,6 +91,8 @@ def misbehave(*, how: str) -> object:
             sys.stdout.write("x" * (1 << 20))
     if how == "fork":
         os.fork()
+    if how == "linger":
+        sys.modules["lingers"] = _Slow()  # type: ignore[assignment]  # goes with the interpreter
     return {1, 2} if how == "set" else None
 
 
