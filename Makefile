@@ -68,7 +68,7 @@ test-cluster: $(STAMP) ## A Kubernetes of real nodes, started for the tests (ins
 	@[ "$(CLUSTER)" = existing ] || sh tests/cluster/packages.sh
 	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --build-only
 	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --kind kwok --build-only
-	@$(PYTEST) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
+	@$(PYTEST) -n 2 --dist loadfile -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
 	@[ "$(CLUSTER)" = existing ] || $(PYTEST) -m scale --cluster=kwok tests/kubernetes $(ARGS) \

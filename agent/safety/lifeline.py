@@ -5,8 +5,6 @@ Two threads of the process that injects.  They never decide anything: when they 
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
 import select
 import subprocess
@@ -21,7 +19,7 @@ from agent import detached
 from agent import settings as settings_of
 from agent.model import GamedayError
 from agent.safety.heal import heal
-from agent.store import Store, StoreUnavailable
+from agent.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +53,9 @@ def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None
     if key in _started:
         return
     _started[key] = pipe = _start_reaper(run, store, preload)
-    over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload, over), daemon=True)
+    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload), daemon=True)
     beating.name = "lifeline"
     beating.start()
-    atexit.register(_part, run, store, over, beating)
     # Of its own, because a platform that answers slowly must not look like a run that hangs.
     threading.Thread(target=_keep_leases, args=(run, store.home), name="leases", daemon=True).start()
 
@@ -96,22 +92,11 @@ def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
         return bool(ready) and said.readline() == b"ready\n"
 
 
-def _part(run: RunContext, store: Store, over: threading.Event, beating: threading.Thread) -> None:
-    """Let the reaper go when this process ends with nothing broken.
-
-    An interpreter that takes its time to go stops the beats first, and the silence would get it killed.
-    """
-    with contextlib.suppress(StoreUnavailable):
-        if not store.injections(run.id, open_only=True):
-            over.set()
-            beating.join(2 * BEAT_S)
-
-
-def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str], over: threading.Event) -> None:
+def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> None:
     """Beat until this process ends: towards the reaper and the store."""
     store = Store(home)
     stored = 0.0
-    while not over.is_set():
+    while True:
         try:
             os.write(pipe, b".")
             if time.monotonic() - stored > STORE_BEAT_S:
@@ -122,8 +107,7 @@ def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str], over: 
             pipe = _replace_reaper(run, store, preload)
         except Exception as error:  # noqa: BLE001  # boundary: the reaper judges, not this thread
             log.warning("beat_failed", run=run.id, why=str(error))
-        over.wait(BEAT_S)
-    os.close(pipe)
+        time.sleep(BEAT_S)
 
 
 def _keep_leases(run: RunContext, home: Path) -> None:

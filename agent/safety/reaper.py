@@ -1,9 +1,9 @@
 """The process that heals a run when the run itself cannot: ``python -m agent.safety.reaper``.
 
 It lives in a session of its own and reads pipes whose other ends the run's processes hold.  When one
-ends, or the beats on the first one stop, it sees to it that the run can do nothing more, heals it
-from the ledger, and looks again a little later for calls that were in flight.  While the run lives
-it ends each fault that has lasted for its ``max_duration_s``.
+ends, or the beats on the first one stop while something is broken, it sees to it that the run can do
+nothing more, heals it from the ledger, and looks again a little later for calls that were in flight.
+While the run lives it ends each fault that has lasted for its ``max_duration_s``.
 """
 
 from __future__ import annotations
@@ -58,13 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     sys.stdout.close()
     os.close(1)
-    why = _wait([int(fd) for fd in options.pipes.split(",")], lambda: _end_overdue(store, options.run))
+    why = _wait(
+        [int(fd) for fd in options.pipes.split(",")],
+        meanwhile=lambda: _end_overdue(store, options.run),
+        is_broken=lambda: _is_broken(store, options.run),
+    )
     _reap(store, options.run, pid=options.pid, group=options.group, why=why)
     return 0
 
 
-def _wait(pipes: Sequence[int], meanwhile: Callable[[], None]) -> str:
-    """Return why the wait ended: a pipe closed, or the beats stopped; call *meanwhile* twice a second."""
+def _wait(pipes: Sequence[int], *, meanwhile: Callable[[], None], is_broken: Callable[[], bool]) -> str:
+    """Return why the wait ended: a pipe closed, or the beats stopped; call *meanwhile* twice a second.
+
+    Silence counts only while something is broken: an interpreter that takes its time to end, or that is
+    short of a processor, harms nobody then, and killing it would.
+    """
     with selectors.DefaultSelector() as selector:
         for index, fd in enumerate(pipes):
             os.set_blocking(fd, False)
@@ -78,7 +86,17 @@ def _wait(pipes: Sequence[int], meanwhile: Callable[[], None]) -> str:
             busy_since = time.monotonic()
             meanwhile()
             heard += time.monotonic() - busy_since  # nobody listened meanwhile: no silence of the run
+            if time.monotonic() - heard >= SILENCE_S and not is_broken():
+                heard = time.monotonic()
     return f"no beat for {SILENCE_S:g} s"
+
+
+def _is_broken(store: Store, run: str) -> bool:
+    """Whether the ledger holds something open, or cannot be read."""
+    try:
+        return bool(store.injections(run, open_only=True))
+    except StoreUnavailable:
+        return True
 
 
 def _end_overdue(store: Store, run: str) -> None:
