@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent import __version__
-from agent.clients.kubernetes_errors import KINDS, Changed, Forbidden, KubernetesError, NotThere
+from agent.clients.kubernetes_errors import Changed, Forbidden, KubernetesError, NotThere, kind_of
 from agent.clients.kubernetes_place import Place, configured, own_namespace
 from agent.clients.kubernetes_streams import Attached
 
@@ -304,4 +304,4 @@ def _parsed(status: int, data: bytes, what: str) -> Object:
         return body
     message = body.get("message") or body.get("reason") or "no reason given"
     hint = "; is the token expired?" if status == 401 else ""
-    raise KINDS.get(status, KubernetesError)(f"{what}: {status}: {message}{hint}", status=status, body=body)
+    raise kind_of(status, message)(f"{what}: {status}: {message}{hint}", status=status, body=body)

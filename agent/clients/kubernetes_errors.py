@@ -39,7 +39,16 @@ class Changed(KubernetesError):
 
 
 class Forbidden(KubernetesError):
-    """The API server knows us and does not let us (403)."""
+    """The API server knows us and does not let us (403), or something in front of it denies (any 4xx)."""
 
 
+DENIALS = ("denied request", "denied the request")
+"""How a policy and a webhook say no; the status that goes with it is theirs to choose (422 by default)."""
 KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}
+
+
+def kind_of(status: int, message: str) -> type[KubernetesError]:
+    """Return the error that an answer is, by its status and, where admission was denied, by its words."""
+    if 400 <= status < 500 and any(each in message for each in DENIALS):
+        return Forbidden
+    return KINDS.get(status, KubernetesError)

@@ -63,13 +63,17 @@ def heal(
     """
     deadline = clock() + within_s
     healed: list[str] = []
+    doses: dict[str, Fact] = {}  # what an undo found out when it still could; the next one may find nothing
     for turn in range(1_000_000):
         waiting = [each for each in store.injections(run, open_only=True) if only(each)]
         outcomes = [(injection, _undo(injection)) for injection in reversed(waiting)]
         for injection, outcome in outcomes:  # after all undoing: a store that is locked must not hold it up
             if not isinstance(outcome, _Failure):
-                _record(store, injection, *outcome)
+                dose, gone = outcome
+                _record(store, injection, doses.get(injection.id, dose), gone)
                 healed.append(injection.fault)
+            elif outcome.dose is not None:
+                doses.setdefault(injection.id, outcome.dose)
         failures = [(injection, why) for injection, why in outcomes if isinstance(why, _Failure)]
         if not failures:
             return Healed(healed=tuple(healed))
@@ -97,6 +101,7 @@ class _Failure:
 
     says: str
     expected_by: float | None = None
+    dose: Fact | None = None
 
 
 def _undo(injection: Injection) -> _Failure | tuple[Fact | None, Fact]:
@@ -107,7 +112,7 @@ def _undo(injection: Injection) -> _Failure | tuple[Fact | None, Fact]:
     except Exception as error:  # noqa: BLE001  # boundary: undo and check are a fault's code
         return _Failure(says=f"{type(error).__name__}: {error}")
     if not gone.holds:
-        return _Failure(says=gone.says or "still there", expected_by=gone.expected_by)
+        return _Failure(says=gone.says or "still there", expected_by=gone.expected_by, dose=dose)
     log.info("fault_gone", run=injection.run, fault=injection.fault, victims=injection.victims)
     return dose, gone
 

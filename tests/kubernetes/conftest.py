@@ -140,6 +140,7 @@ def _existing() -> Cluster:
 def _started(kind: str, more: Sequence[str]) -> Iterator[Cluster]:
     process = subprocess.Popen(
         [sys.executable, str(UP), "--kind", kind, "--until-stdin-ends", "--json", *more],
+        env={name: value for name, value in os.environ.items() if not name.startswith("GAMEDAY_")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
