@@ -70,7 +70,7 @@ def scale(
         told.  Healed is when its replicas are ready again; until then it may still take a while.
 
     Dead man:
-        The reaper; and restorers in the cluster, which put the number back 10 to 12 s after the last
+        The reaper; and restorers in the cluster, which put the number back within 30 s of the last
         renewal, or when ``max_duration_s`` is over, with nobody of the agent alive.
     """
     check_duration(max_duration_s)

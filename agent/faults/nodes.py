@@ -61,7 +61,7 @@ def cordon(
         Uncordons, unless somebody else has uncordoned or cordoned anew since: that stays, and is told.
 
     Dead man:
-        The reaper; and restorers on other nodes, which uncordon 10 to 12 s after the last renewal, or
+        The reaper; and restorers on other nodes, which uncordon within 30 s of the last renewal, or
         when ``max_duration_s`` is over, with nobody of the agent alive.
     """
     check_duration(max_duration_s)

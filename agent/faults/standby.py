@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LEASE_S = 10.0
-"""Renewed three times in it; a restorer looks every second, so all is back 12 s after the last renewal."""
+"""Renewed three times in it; they look every second: 12 s after the last renewal by design, 30 in tests."""
 READY_WITHIN_S = 60.0
 """An image that is on the node is ready in 3 s; one that has to be pulled takes longer."""
 SECOND_WITHIN_S = 10.0

@@ -3,7 +3,7 @@
 set -eu
 
 PACKAGES="containerd runc containernetworking-plugins busybox-static nftables iproute2 openssl
-  util-linux mount buildah mmdebstrap faketime"
+  util-linux mount buildah mmdebstrap"
 
 if [ "$(id -u)" -ne 0 ]; then
   echo "tests/cluster/packages.sh: not root, nothing installed; what is missing is skipped by name" >&2
