@@ -141,18 +141,30 @@ def test_a_lapsed_lease_stays_lapsed(wire: Any, player: Any, until: Any) -> None
 
 
 def test_the_hard_end_comes_whatever_renews(wire: Any, player: Any, until: Any) -> None:
-    """After max_duration_s packets pass although the lease is renewed all the time."""
+    """The kernel itself lets packets pass after max_duration_s, although the lease is renewed."""
     here = player()
     began = time.monotonic()
     here.call(PARTITION, peers=[wire.peers[0]], netns=wire.near, max_duration_s=2.5)
     assert not wire.reaches(wire.peers[0])
     (injection,) = here.injections()
+    here.die_with_everything()  # or the reaper would take away what lasts too long
     assert not injection.gone_check().holds
-    until(lambda: injection.gone_check().holds)
+    until(lambda: injection.renew().holds and injection.gone_check().holds)
     assert time.monotonic() - began > 2.4
     assert injection.renew().holds
     assert injection.gone_check().holds
     assert until(lambda: wire.reaches(wire.peers[0]))
+
+
+def test_a_fault_that_lasts_too_long_is_taken_away_while_its_run_lives(
+    wire: Any, player: Any, until: Any
+) -> None:
+    """The reaper ends it after max_duration_s, which is no fault of the heal that comes later."""
+    here = player()
+    here.call(PARTITION, peers=[wire.peers[0]], netns=wire.near, max_duration_s=1.5)
+    assert not wire.reaches(wire.peers[0])
+    until(lambda: not wire.tables())
+    assert wire.reaches(wire.peers[0])
     here.call(HEAL)
     assert here.injections()[0].missed is None
 
