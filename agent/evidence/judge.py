@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.evidence.spans import seconds, steady_after
+from agent.evidence.spans import seconds, steady_after, unsteady_since
 from agent.model import NoEvidence, Verdict
 
 if TYPE_CHECKING:
-    from agent.model import Activity, Json, RunRecord
+    from collections.abc import Iterable, Sequence
+
+    from agent.model import Activity, Json, Look, Mark, RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def _deviated(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verd
     unsteady = seconds(record.looks, steady=False, begin=begin, end=end)
     aborted = next((mark for mark in record.marks if mark.kind == "abort"), None)
     why = None
-    if aborted:
+    if aborted and not _saw_nothing(record, aborted):
         why = f"Aborted by the watch: {aborted.says}{_first_unmet(record, begin, end)}."
     elif unsteady > allowed.unsteady_s_max:
         why = (
@@ -101,21 +103,31 @@ def _deviated(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verd
     return (Verdict.DEVIATED, why) if why else None
 
 
+def _saw_nothing(record: RunRecord, aborted: Mark) -> bool:
+    """Whether the watch aborted only because it could not look: caution, and no harm that was seen."""
+    before = [look for look in record.looks if look.at <= aborted.at]
+    since = unsteady_since(before)
+    return since is not None and all(look.steady is None for look in before if look.at >= since)
+
+
 def _late(record: RunRecord, healed: float, allowed: Allowed) -> str | None:
-    """Say that the state did not come back; only looks that could tell count against it."""
-    after = [look for look in record.looks if look.at >= healed]
-    if not any(look.steady is False for look in after):
-        return None
+    """Say that the state did not come back in time: seen at the limit or after it, not only before."""
+    limit = healed + allowed.recover_within_s
     first = steady_after(record.looks, healed)
-    if first and first.at - healed <= allowed.recover_within_s:
+    if first and first.at <= limit:
         return None
-    return f"Still unsteady {allowed.recover_within_s:g} s after the fault was gone."
+    after = [look for look in record.looks if look.at >= healed]
+    within = [look for look in after if look.at <= limit]
+    if any(look.steady is False for look in (*within[-1:], *after[len(within) :])):
+        return f"Still unsteady {allowed.recover_within_s:g} s after the fault was gone."
+    return None
 
 
 def _inconclusive(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verdict, str] | None:
     begin, end = fault_window(record)
     why = (
         _stopped(course)
+        or _aborted_blind(record)
         or _dose_missed(record)
         or _activity_failed(record)
         or _not_gone(record)
@@ -130,6 +142,13 @@ def _stopped(course: Course) -> str | None:
     if course.engine_error:
         return f"The experiment crashed: {_short(course.engine_error)}."
     return course.refused
+
+
+def _aborted_blind(record: RunRecord) -> str | None:
+    aborted = next((mark for mark in record.marks if mark.kind == "abort"), None)
+    if aborted is None:
+        return None
+    return f"Aborted by the watch, which could not tell any more: {aborted.says}{_last_error(record.looks)}."
 
 
 def _dose_missed(record: RunRecord) -> str | None:
@@ -172,7 +191,11 @@ def _evidence(record: RunRecord, course: Course, allowed: Allowed, begin: float,
     if unknown > allowed.unsteady_s_max:
         return f"For {unknown:.1f} of {end - begin:.1f} s the watch could not tell{_first_error(record)}."
     if steady_after(record.looks, end) is None:
-        return f"No look was steady in the {allowed.recover_within_s:g} s after the fault was gone."
+        after = [look for look in record.looks if look.at >= end]
+        return (
+            f"No look was steady in the {allowed.recover_within_s:g} s after the fault was gone"
+            f"{_last_error(after)}."
+        )
     return None
 
 
@@ -232,9 +255,16 @@ def _second_look(record: RunRecord) -> str:
 
 
 def _first_error(record: RunRecord) -> str:
-    errors = (r.error for look in record.looks for r in look.readings if r.error)
-    first = next(errors, None)
-    return f": {_short(first)}" if first else ""
+    return _why(r.error for look in record.looks for r in look.readings)
+
+
+def _last_error(looks: Sequence[Look]) -> str:
+    return _why(r.error for look in reversed(looks) for r in look.readings)
+
+
+def _why(errors: Iterable[str | None]) -> str:
+    first = next(filter(None, errors), None)
+    return f": {_short(first).rstrip('.')}" if first else ""
 
 
 def _short(text: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -95,6 +96,43 @@ def test_not_steady_again_in_time_is_deviated() -> None:
     """The fault is gone and the state does not come back."""
     late = looks(dict.fromkeys(range(20, 30), False), until=30)
     assert judge(record(looks=late), STEADY, ALLOWED)[0] is Verdict.DEVIATED
+
+
+def test_a_state_that_nobody_could_see_after_the_fault_is_not_called_unsteady() -> None:
+    """One unsteady look, and then the watch could tell no more: it may well have come back."""
+    blind = looks({20: False, **dict.fromkeys(range(21, 30), None)}, until=30)
+    assert judge(record(looks=blind), STEADY, ALLOWED)[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_state_seen_unsteady_after_the_limit_is_late_although_looks_before_could_not_tell() -> None:
+    """Six seconds after the fault was gone it is seen, and five were allowed."""
+    late = looks({**dict.fromkeys(range(20, 26), None), 26: False}, until=28)
+    assert judge(record(looks=late), STEADY, ALLOWED)[0] is Verdict.DEVIATED
+
+
+def test_an_abort_because_the_watch_could_not_look_is_inconclusive() -> None:
+    """Stopping was caution; no harm was seen, and the reason says what could not be seen."""
+    seen = looks(dict.fromkeys(range(11, 14), None))[:5]
+    blind = tuple(
+        replace(
+            each, readings=(Reading(probe="pods", value=None, met=None, error="no route to the cluster"),)
+        )
+        if each.steady is None
+        else each
+        for each in seen
+    )
+    marks = (Mark(at=13.1, kind="abort", says="not steady for 2.0 s, 2 s were allowed"),)
+    verdict, reason = judge(record(looks=blind, marks=marks), STEADY, ALLOWED)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "could not tell" in reason
+    assert "no route to the cluster" in reason
+
+
+def test_an_abort_after_one_unsteady_look_is_deviated_although_others_could_not_tell() -> None:
+    """Harm that was seen is not explained away."""
+    marks = (Mark(at=13.1, kind="abort", says="not steady for 2.0 s, 2 s were allowed"),)
+    seen = looks({11: False, 12: None, 13: None})[:5]
+    assert judge(record(looks=seen, marks=marks), STEADY, ALLOWED)[0] is Verdict.DEVIATED
 
 
 def test_an_abort_by_the_watch_is_deviated() -> None:
