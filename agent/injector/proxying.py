@@ -16,7 +16,8 @@ from agent.injector.redirects import PROXY_MARK
 from agent.injector.sockets import has_ipv6, original_destination
 from agent.model import Unsupported
 from agent.proxy.arrivals import Arrivals
-from agent.proxy.link import RESET, Link
+from agent.proxy.link import Link
+from agent.proxy.pair import RESET
 from agent.proxy.toxic import Dose, Toxic
 
 if TYPE_CHECKING:

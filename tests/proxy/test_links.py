@@ -390,3 +390,19 @@ def test_the_state_file_is_the_owners_only_and_goes_with_the_proxy(proxy: Proxy)
     assert not state.exists()
     with pytest.raises(ProxyGone):
         proxy.client.links()
+
+
+def test_what_is_asked_and_not_answered_yet_is_listed(
+    proxy: Proxy, serve: Callable[..., int], until: Callable[..., Any]
+) -> None:
+    """As the arrival log will have it, with no status yet, its age and the toxics on its way."""
+    where = proxy.link(serve(lambda connection: list(iter(lambda: connection.recv(4096), b""))))
+    proxy.poison("delay", latency_ms=1, direction="upstream")
+    with socket.create_connection(where, timeout=10) as connection:
+        connection.sendall(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n")
+        (asked,) = until(lambda: proxy.client.open_requests("link"))
+        assert (asked["path"], asked["status"], asked["toxics"]) == ("/held", None, ["t"])
+        assert 0 <= asked["took_s"] < 60
+    until(lambda: not proxy.client.open_requests("link"))
+    (logged,) = [each for each in proxy.client.arrivals() if each["kind"] == "request"]
+    assert {**asked, "seq": logged["seq"], "took_s": logged["took_s"]} == logged
