@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 TICK_S = 0.1
 HALT_EVERY_S = 0.25
+WATCH_STARTS_WITHIN_S = 8.0
 
 
 class Stop(Protocol):
@@ -89,6 +90,7 @@ class Run:
         self._now = _Course(record=record)
         self._watcher: Watcher | None = None
         self._look_begun: float | None = None
+        self._look_may_take_s = self._allowance.watch.look_timeout_s
         self._halt_asked = 0.0
 
     def go(self) -> RunRecord:
@@ -194,7 +196,7 @@ class Run:
         elif section.name == "method" and not section.ended:
             now.method_started = True
             if self._experiment.probes:
-                self._watcher = self._effects.start_watch()
+                self._start_watch()
 
     def _watch_ends(self) -> Sequence[Connection]:
         return [self._watcher.looks] if self._watcher else []
@@ -208,26 +210,31 @@ class Run:
                 self._take(self._watcher.looks.recv())
         except (EOFError, OSError):
             self._replace_watch("the watch died")
-        limit = self._allowance.watch.look_timeout_s
-        if self._look_begun is not None and time.time() - self._look_begun > limit:
-            self._replace_watch(f"a look took longer than {limit:g} s")
+        if self._look_begun is not None and time.time() - self._look_begun > self._look_may_take_s:
+            self._replace_watch(f"a look took longer than {self._look_may_take_s:g} s")
 
     def _take(self, message: float | Look) -> None:
         if isinstance(message, float):
-            self._look_begun = message
+            self._look_begun, self._look_may_take_s = message, self._allowance.watch.look_timeout_s
             return
         self._look_begun = None
         self._now.looks.append(message)
         self._effects.observe(self._now.record, message)
         self._abort_if_due()
 
+    def _start_watch(self) -> None:
+        """Start a watch; its first look may take longer, for it has to import its probes before."""
+        self._look_begun = time.time()
+        self._look_may_take_s = self._allowance.watch.look_timeout_s + WATCH_STARTS_WITHIN_S
+        self._watcher = self._effects.start_watch()
+
     def _replace_watch(self, why: str) -> None:
         assert self._watcher is not None
-        begun, self._look_begun = self._look_begun or time.time(), None
+        begun = self._look_begun or time.time()
         self._mark("look_unknown", why)
         self._take(Look(at=begun, ended_at=time.time(), steady=None, readings=()))
         self._watcher.stop()
-        self._watcher = self._effects.start_watch()
+        self._start_watch()
 
     def _abort_if_due(self) -> None:
         """Apply the experiment's abort rule: so many seconds without one steady look."""

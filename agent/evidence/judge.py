@@ -70,8 +70,8 @@ def _not_comparable(record: RunRecord, course: Course, _: Allowed) -> tuple[Verd
 
 
 def _nothing_landed(record: RunRecord, course: Course) -> str:
-    if course.stopped:
-        return f"{course.stopped} before any fault landed."
+    if ended := _ended_before(record, course):
+        return ended
     if course.before_met is False:
         unmet = next((a for a in record.activities if a.section == "before" and a.met is False), None)
         return "The steady state was not met before anything was touched" + _of(unmet) + "."
@@ -84,10 +84,18 @@ def _nothing_landed(record: RunRecord, course: Course) -> str:
     return "No fault of this agent's was injected, so nothing could be checked to have landed."
 
 
+def _ended_before(record: RunRecord, course: Course) -> str | None:
+    if course.stopped:
+        return f"{course.stopped} before any fault landed."
+    if aborted := _abort(record):
+        return f"Aborted by the watch before any fault landed: {aborted.says}{_last_error(record.looks)}."
+    return None
+
+
 def _deviated(record: RunRecord, course: Course, allowed: Allowed) -> tuple[Verdict, str] | None:
     begin, end = fault_window(record)
     unsteady = seconds(record.looks, steady=False, begin=begin, end=end)
-    aborted = next((mark for mark in record.marks if mark.kind == "abort"), None)
+    aborted = _abort(record)
     why = None
     if aborted and not _saw_nothing(record, aborted):
         why = f"Aborted by the watch: {aborted.says}{_first_unmet(record, begin, end)}."
@@ -144,8 +152,12 @@ def _stopped(course: Course) -> str | None:
     return course.refused
 
 
+def _abort(record: RunRecord) -> Mark | None:
+    return next((mark for mark in record.marks if mark.kind == "abort"), None)
+
+
 def _aborted_blind(record: RunRecord) -> str | None:
-    aborted = next((mark for mark in record.marks if mark.kind == "abort"), None)
+    aborted = _abort(record)
     if aborted is None:
         return None
     return f"Aborted by the watch, which could not tell any more: {aborted.says}{_last_error(record.looks)}."

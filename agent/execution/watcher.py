@@ -5,6 +5,8 @@ It only looks; what a look means is the parent's business, and so is a look that
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import sys
 import time
@@ -34,7 +36,9 @@ def watch(
 ) -> None:
     """Look every *every_s*, and at once when *looks* says so; ends with its parent.
 
-    Sends the time at which a look begins, then the :class:`Look`.
+    Sends the time at which a look begins, then the :class:`Look`.  What the probes have to import is
+    imported before the first one: on a busy machine that alone takes longer than a look may, and a watch
+    that is replaced for it would never come to look.
     """
     os.setsid()
     os.environ.clear()
@@ -44,6 +48,7 @@ def watch(
         os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
     configuration = load_configuration(definition.get("configuration", {}), None)
     secrets = load_secrets(definition.get("secrets", {}), configuration, None)
+    _import_ahead(probes)
     due = time.monotonic()
     while True:
         begun = time.time()
@@ -56,6 +61,13 @@ def watch(
                 due = time.monotonic()
         except (EOFError, OSError):
             return
+
+
+def _import_ahead(probes: Sequence[Mapping[str, Any]]) -> None:
+    for probe in probes:
+        if module := probe["provider"].get("module"):
+            with contextlib.suppress(Exception):  # the look says what is wrong with it
+                importlib.import_module(module)
 
 
 def look(probes: Sequence[Mapping[str, Any]], configuration: Any, secrets: Any, *, at: float) -> Look:

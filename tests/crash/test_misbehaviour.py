@@ -82,6 +82,17 @@ def test_a_good_run_is_held_and_filed(stage: Stage) -> None:
     assert [each["run"] for each in listed] == [told["run"]]
 
 
+def test_a_probe_that_takes_its_time_to_be_imported_is_looked_at_all_the_same(stage: Stage) -> None:
+    """The import belongs to no look, or a busy machine would never come to look."""
+    (stage.folder / "heavy.py").write_text(
+        "import time\n\ntime.sleep(1.0)\n\n\ndef is_fine() -> bool:\n    return True\n"
+    )
+    watch = {"every_s": 0.1, "look_timeout_s": 0.8}
+    path = stage.experiment(hold_s=3, probe={"module": "heavy", "func": "is_fine"}, gameday={"watch": watch})
+    code, told, errors = stage.gameday("run", str(path), "--json")
+    assert (code, told["verdict"]) == (0, "HELD"), (told["reason"], errors)
+
+
 def test_a_fault_beyond_the_radius_is_a_refusal_of_the_run(stage: Stage) -> None:
     """Exit code 4 and the door's sentence, whatever Chaos Toolkit wraps around it."""
     path = stage.experiment(gameday={"blast_radius": {"fraction": 0.5}})

@@ -128,6 +128,14 @@ def test_an_abort_because_the_watch_could_not_look_is_inconclusive() -> None:
     assert "no route to the cluster" in reason
 
 
+def test_an_abort_before_any_fault_landed_says_so() -> None:
+    """The action may still have been on its way to the door."""
+    marks = (Mark(at=13.1, kind="abort", says="not steady for 6.4 s, 5 s were allowed"),)
+    verdict, reason = judge(record(injections=(), marks=marks), STEADY, ALLOWED)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reason == ("Aborted by the watch before any fault landed: not steady for 6.4 s, 5 s were allowed.")
+
+
 def test_an_abort_after_one_unsteady_look_is_deviated_although_others_could_not_tell() -> None:
     """Harm that was seen is not explained away."""
     marks = (Mark(at=13.1, kind="abort", says="not steady for 2.0 s, 2 s were allowed"),)
