@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.breakers.machines import Kind
 from agent.breakers.properties import measure
 from agent.breakers.simulate import Design, World, simulate
 from agent.breakers.view import view
@@ -33,7 +32,6 @@ BANDS = (10.0, 20.0, 50.0, 100.0, 200.0)
 CACHES = (0.0, 0.3, 0.6)
 OF_A_KIND = 50
 RECORDINGS = 300
-THREE_STATES = (Kind.BREAKER, Kind.SLOW_CALL, Kind.NONE)
 
 
 def one_breaker(seed: int, *, band: float, cache: float) -> Judged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.breakers.estimate import Property, Status, often
-from agent.breakers.machines import Kind
+from agent.breakers.kinds import Kind
 from agent.breakers.states import State
 
 if TYPE_CHECKING:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 OTHERS_SHARE = 0.02
 """Of the calls kept back, so few that look otherwise than aside answers make those ambiguous."""
+NOT_MUCH = 0.1
+OFTENER = 2.0
+"""So many times as often as in the baseline aside answers may come later on."""
+AT_LEAST = 3
+"""So many more may have been due in the baseline than came, by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,7 +122,8 @@ def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
     """Learn from the decisions before *until*, when the first fault began.
 
     A kind of answer counts as given aside when the baseline has it without an arrival.  It is
-    ambiguous when later on hardly anything else is kept from the dependency either.
+    ambiguous when later on hardly anything else is kept from the dependency either, or not much else,
+    and it comes so much more often than before that most of it is something else.
     """
     kind = kinds(calls)[decisions.call]
     calm = decisions.at < until
@@ -125,12 +131,14 @@ def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
     found = frozenset(np.unique(kind[aside]).tolist())
     later = kind[~calm & ~decisions.forwarded]
     others = int((~np.isin(later, list(found))).sum()) if found else len(later)
-    n = int(calm.sum())
+    n, n_later = int(calm.sum()), int((~calm).sum())
+    usual = (int(aside.sum()) + AT_LEAST) / max(n, 1)
+    oftener = len(later) - others > OFTENER * usual * n_later
     return Baseline(
         n=n,
         aside_share=float(aside.sum() / n) if n else 0.0,
         aside_kinds=found,
-        ambiguous=bool(found) and others <= OTHERS_SHARE * len(later),
+        ambiguous=bool(found) and others <= (NOT_MUCH if oftener else OTHERS_SHARE) * len(later),
     )
 
 

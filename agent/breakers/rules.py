@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agent.breakers.decisions import Decisions
     from agent.breakers.streams import Flags, Floats
@@ -29,6 +29,9 @@ BUCKETS = (*range(1, 16), 20, 25, 30, 40, 50, 75, 100)
 """The sizes of buckets that are tried."""
 BUCKET_CALLS = 4_000
 """So many calls are followed through buckets."""
+EXCEPTIONS = 0.25
+"""A rule with more exceptions than this, of the rarer of calls let through and kept back, is none."""
+PARAMETERS = 2
 ERROR = 0.002
 """The share of exceptions that is always allowed for, so that none is impossible."""
 
@@ -37,19 +40,40 @@ ERROR = 0.002
 class Fit:
     """A rule's ``limit`` and its other parameter (``span``: a window in seconds, or a rate a second).
 
-    ``wrong`` of ``n`` decisions are exceptions.
+    ``exceptions`` are the decisions that it does not explain.
     """
 
     limit: float
     span: float
-    wrong: int
-    n: int
+    exceptions: Flags
+
+    @property
+    def wrong(self) -> int:
+        """How many exceptions there are."""
+        return int(np.count_nonzero(self.exceptions))
 
     @property
     def likelihood(self) -> float:
         """The logarithm of the chance of the decisions, each an exception with one and the same chance."""
-        share = max(ERROR, self.wrong / max(self.n, 1))
-        return self.wrong * math.log(share) + (self.n - self.wrong) * math.log(1 - share)
+        n = len(self.exceptions)
+        share = max(ERROR, self.wrong / max(n, 1))
+        return self.wrong * math.log(share) + (n - self.wrong) * math.log(1 - share)
+
+    def holds(self, decisions: Decisions) -> bool:
+        """Whether few decisions are exceptions, and it says when calls are let in again.
+
+        Of a row of calls kept back all but the last are explained by almost any limit; that the next one is
+        let in is what tells.  Two such moments can be met by chance, for a rule has two parameters.
+        """
+        through = decisions.forwarded[: len(self.exceptions)]
+        kept_back = np.flatnonzero(~through)
+        if math.isnan(self.limit) or len(kept_back) == 0:
+            return False
+        among = int(through[kept_back[0] : kept_back[-1]].sum())
+        back = np.flatnonzero(through[1:] & ~through[:-1]) + 1
+        told = ~self.exceptions[back] & ~self.exceptions[back - 1]
+        few = self.wrong <= EXCEPTIONS * min(len(kept_back), among)
+        return bool(few and told.sum() > PARAMETERS and told.mean() >= 1 - EXCEPTIONS)
 
 
 def sliding(decisions: Decisions) -> Fit | None:
@@ -121,15 +145,25 @@ def _buckets(at: Floats, through: Flags, rates: Floats) -> Fit:
     """Return the best of buckets with *rates*; each is followed through what was really let in."""
     rate = np.repeat(rates, len(BUCKETS))
     size = np.tile(np.array(BUCKETS, "f8"), len(rates))
-    tokens, wrong = size.copy(), np.zeros(len(rate), "i8")
-    slack = rate * GUARD_S
+    wrong = np.zeros(len(rate), "i8")
+    for each in _followed(at, through, rate, size):
+        wrong += each
+    best = int(np.argmin(wrong))
+    exceptions = np.array([each[0] for each in _followed(at, through, rate[[best]], size[[best]])])
+    return Fit(limit=float(size[best]), span=float(rate[best]), exceptions=exceptions)
+
+
+def _followed(at: Floats, through: Flags, rate: Floats, size: Floats) -> Iterator[Flags]:
+    """Yield for each decision which of the buckets it is an exception to, a moment early or late."""
+    tokens = size.copy()
     for waited, admitted in zip(np.diff(at, prepend=at[0]).tolist(), through.tolist(), strict=True):
+        if admitted:
+            yield tokens + rate * (waited + GUARD_S) < 1
+        else:
+            yield np.minimum(size, tokens + rate * max(waited - GUARD_S, 0)) >= 1
         tokens = np.minimum(size, tokens + rate * waited)
-        wrong += tokens < 1 - slack if admitted else tokens >= 1 + slack
         if admitted:
             tokens = np.maximum(tokens - 1, 0)
-    best = int(np.argmin(wrong))
-    return Fit(limit=float(size[best]), span=float(rate[best]), wrong=int(wrong[best]), n=len(at))
 
 
 def fixed_window(decisions: Decisions) -> Fit | None:
@@ -171,12 +205,12 @@ def _parted(fewest: Floats, most: Floats, through: Flags, *, least: int, span: f
 
     ``fewest`` and ``most`` are what the number may have been at each decision.
     """
-    over = np.sort(np.floor(fewest[through]))
-    under = np.sort(np.floor(most[~through]))
+    fewest, most = np.floor(fewest), np.floor(most)
+    over, under = np.sort(fewest[through]), np.sort(most[~through])
     limits = np.unique(np.concatenate([under, over + 1]))
     limits = limits[limits >= least]
     if len(limits) == 0:
-        return Fit(limit=math.nan, span=span, wrong=int((~through).sum()), n=len(through))
+        return Fit(limit=math.nan, span=span, exceptions=~through)
     wrong = (len(over) - np.searchsorted(over, limits, "left")) + np.searchsorted(under, limits, "left")
-    place = int(np.argmin(wrong))
-    return Fit(limit=float(limits[place]), span=span, wrong=int(wrong[place]), n=len(through))
+    limit = float(limits[int(np.argmin(wrong))])
+    return Fit(limit=limit, span=span, exceptions=np.where(through, fewest >= limit, most < limit))

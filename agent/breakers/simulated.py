@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Design:
     """How the simulated machine is built.  Times are seconds.
 
-    ``kind`` names it as the inference should (see :mod:`agent.breakers.machines`); what follows is about
+    ``kind`` names it as the inference should (see :mod:`agent.breakers.kinds`); what follows is about
     breakers unless it says otherwise.
 
     ``trip`` is ``consecutive`` (``threshold`` failures in a row), ``count`` (a share ``ratio`` of the last

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.breakers.decisions import Baseline, Decisions
-    from agent.breakers.machines import Machine
+    from agent.breakers.kinds import Machine
     from agent.breakers.mapping import Mapping
     from agent.breakers.states import Course, State, Stretch, Transition
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Phase

@@ -15,7 +15,7 @@ import pytest
 from agent.breakers import protocol
 from agent.breakers.answer import plain_answer
 from agent.breakers.findings import find
-from agent.breakers.machines import Kind
+from agent.breakers.kinds import Kind
 from agent.breakers.properties import measure
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from agent.breakers import chains
 from agent.breakers.answer import plain_answer
 from agent.breakers.estimate import Status
 from agent.breakers.findings import find
-from agent.breakers.machines import Kind
+from agent.breakers.kinds import Kind
 from agent.breakers.properties import STATELESS, measure
 from agent.breakers.simulate import Design, World, simulate
 from agent.breakers.view import View, view
@@ -41,6 +41,24 @@ def test_a_breaker_with_three_states_is_called_nothing_else(seed: int, per_open:
     """Whatever its threshold, half-open family, open times and latency, not with high confidence."""
     machine = judge(breaker(seed, per_open=per_open)).machine
     assert machine.three_state or machine.confidence != "high", machine
+
+
+def test_what_is_open_until_a_fault_is_over_is_no_window_of_failures() -> None:
+    """A check closes it: it is let in again twice, and some window explains so little by chance."""
+    assert judge(breaker(20_003_098, per_open=200.0, aside=(0.3,))).machine.kind is Kind.BREAKER
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        pytest.param("bulkhead", 40, id="a bucket that fills within milliseconds explains anything"),
+        pytest.param("throttle", 23, id="one rejection in the calm is no sign of a cache"),
+        pytest.param("rate-limiter", 49, id="a bucket may not be empty before the calm is over"),
+    ],
+)
+def test_what_could_be_taken_for_another_is_not(kind: str, seed: int) -> None:
+    """Each was once called otherwise, for the reason that it is named after."""
+    assert seen(kind, seed).machine.kind == kind
 
 
 @pytest.mark.parametrize("kind", ["replicas", "gradual", "throttle", "sliding", "bulkhead", "ejection"])

@@ -9,7 +9,8 @@ import numpy as np
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown, under
 from agent.breakers.decisions import succeeded
-from agent.breakers.machines import ELSEWHERE, QUIET, WELL_SHARE, Kind
+from agent.breakers.ejections import ELSEWHERE, QUIET, WELL_SHARE
+from agent.breakers.kinds import Kind
 from agent.breakers.timing import ENOUGH_FAILURES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from agent.breakers import trials
 from agent.breakers.bugs.detector import LIKELY, SURE, detector
 from agent.breakers.bugs.rows import shown
 from agent.breakers.decisions import within
-from agent.breakers.machines import Kind
+from agent.breakers.kinds import Kind
 from agent.breakers.states import State
 from agent.breakers.view import GUARD_S
 
