@@ -15,10 +15,10 @@ PYTEST  := $(BIN)/python -m pytest
 AGAIN   := --last-failed --last-failed-no-failures none
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-root test-breakers test-whitebox test-postgresql test-cluster check format deploy bench accuracy lock screenshot clean
+.PHONY: help install demo test test-root test-breakers test-whitebox test-postgresql test-cluster build-cluster check format deploy bench accuracy lock clean
 
 help: ## Show the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Build .venv from the lock file
 
@@ -55,7 +55,7 @@ test-breakers: $(STAMP) ## Real services with real breakers, each exercised for 
 test-whitebox: $(STAMP) ## What breakers say about themselves: each kind of reader beside the real thing
 	@PATH="$$PATH:/usr/sbin:/usr/local/go/bin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy \
 	  node=nodejs npm=npm redis-server=redis-server caddy=caddy java=openjdk-17-jdk-headless mvn=maven
-	@$(PYTEST) -m whitebox $(ARGS) || $(PYTEST) $(AGAIN) -m whitebox $(ARGS) \
+	@$(PYTEST) -n 2 --dist loadfile -m whitebox $(ARGS) || $(PYTEST) $(AGAIN) -m whitebox $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m whitebox $(ARGS)
 
 test-postgresql: $(STAMP) ## Several agents over a real PostgreSQL, started by the tests (installs it)
@@ -65,14 +65,17 @@ test-postgresql: $(STAMP) ## Several agents over a real PostgreSQL, started by t
 # CLUSTER=existing uses the cluster that KUBECONFIG names.
 CLUSTER ?= real
 test-cluster: $(STAMP) ## A Kubernetes of real nodes, started for the tests (installs Debian packages, needs Go)
-	@[ "$(CLUSTER)" = existing ] || sh tests/cluster/packages.sh
-	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --build-only
-	@[ "$(CLUSTER)" = existing ] || $(BIN)/python tests/cluster/up.py --kind kwok --build-only
+	@[ "$(CLUSTER)" = existing ] || $(MAKE) --no-print-directory build-cluster
 	@$(PYTEST) -n 2 --dist loadfile -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m cluster --cluster=$(CLUSTER) tests/cluster tests/kubernetes $(ARGS)
 	@[ "$(CLUSTER)" = existing ] || $(PYTEST) -m scale --cluster=kwok tests/kubernetes $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m scale --cluster=kwok tests/kubernetes $(ARGS)
+
+build-cluster: $(STAMP) ## Build once a machine what test-cluster starts (about eight minutes on two cores)
+	@sh tests/cluster/packages.sh
+	@$(BIN)/python tests/cluster/up.py --build-only
+	@$(BIN)/python tests/cluster/up.py --kind kwok --build-only
 
 check: $(STAMP) ## Lint, format, types, layers
 	@$(BIN)/ruff check .
