@@ -219,7 +219,9 @@ def _web_pod(image: str) -> dict[str, Any]:
     probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
     container = {"name": "web", "image": image, "imagePullPolicy": "IfNotPresent", "args": [script]}
     container |= {"command": ["sh", "-c"], "readinessProbe": probe, "ports": [{"containerPort": 8080}]}
-    return {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    container["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
+    scratch = {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
+    return {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": [scratch]}
 
 
 def pods_of(cluster: Cluster, namespace: str, words: Sequence[str] = ()) -> list[dict[str, Any]]:

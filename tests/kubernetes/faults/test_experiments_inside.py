@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 FOLDER = Path(experiments.__path__[0]) / "kubernetes"
-VOLUME = {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
-CONTAINER = {"name": "web", "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
-
-
-@pytest.fixture
-def gateway(scene: Scene) -> Scene:
-    """A gateway whose pods have a small volume in memory."""
-    patch = {"spec": {"template": {"spec": {"containers": [CONTAINER], "volumes": [VOLUME]}}}}
-    scene.kubectl("patch", "deployment/gateway", "--patch", json.dumps(patch))
-    scene.kubectl("rollout", "status", "deployment/gateway", "--timeout=90s", within_s=95.0)
-    return scene
 
 
 @pytest.mark.parametrize(
@@ -41,16 +30,16 @@ def gateway(scene: Scene) -> Scene:
     ],
 )
 def test_the_experiment_holds_and_runs_under_plain_chaos_run(
-    gateway: Scene, agent_image: str, name: str
+    scene: Scene, agent_image: str, name: str
 ) -> None:
     """HELD with the dose that was asked for and everything gone, then the same file by the engine alone."""
-    environ = {**gateway.environ, "GAMEDAY_IMAGE": agent_image, "GATEWAY_CONTAINER": "web"}
+    environ = {**scene.environ, "GAMEDAY_IMAGE": agent_image, "GATEWAY_CONTAINER": "web"}
     file = str(FOLDER / f"{name}.yaml")
-    process = gateway.stage.start("agent", "run", file, "--json", **environ)
+    process = scene.stage.start("agent", "run", file, "--json", **environ)
     out, errors = process.communicate(timeout=150)
     told = json.loads(out)
     assert (process.returncode, told["verdict"], told["recovered"]) == (0, "HELD", True), (told, errors)
-    process = gateway.stage.start("chaostoolkit", "--no-version-check", "run", file, **environ)
+    process = scene.stage.start("chaostoolkit", "--no-version-check", "run", file, **environ)
     assert process.wait(100) == 0
-    assert gateway.stage.open_injections() == ()
-    assert [injection.landed for injection in gateway.stage.injections()] == [True, True]
+    assert scene.stage.open_injections() == ()
+    assert [injection.landed for injection in scene.stage.injections()] == [True, True]
