@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.model import Refused
+from agent.clients import rights as rights_of
+from agent.clients.rights import Right, missing
+from agent.clients.rights import rights as _all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from agent.clients.kubernetes import Api
 
-REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Right:
-    """One verb on one resource; ``group`` is empty for the core group."""
-
-    group: str = ""
-    resource: str
-    subresource: str = ""
-    verb: str
-    everywhere: bool = False
-    """Whether it is asked for the whole cluster and not in one namespace."""
-
-    @property
-    def rule(self) -> str:
-        """The right as it stands in a role: ``apps/deployments get``."""
-        group = f"{self.group}/" if self.group else ""
-        part = f"/{self.subresource}" if self.subresource else ""
-        return f"{group}{self.resource}{part} {self.verb}"
+__all__ = ["INSIDE", "RESTORER_RIGHTS", "RIGHTS", "Right", "check", "missing", "table"]
 
 
 def table(rights: Mapping[str, tuple[Right, ...]] | None = None, *, of: str = "fault or probe") -> str:
@@ -54,16 +37,6 @@ _OWNERS = _get("replicasets", "deployments", "statefulsets", "daemonsets", group
     "replicationcontrollers"
 )
 _CHOOSE = (*_NAMESPACE, *_list("pods"), *_get("pods"), *_OWNERS)
-
-
-def _all(resource: str, *verbs: str, group: str = "", everywhere: bool = False) -> tuple[Right, ...]:
-    name, _, part = resource.partition("/")
-    return tuple(
-        Right(group=group, resource=name, subresource=part, verb=verb, everywhere=everywhere)
-        for verb in verbs
-    )
-
-
 _NODES = _all("nodes", "list", "get", "patch", everywhere=True)
 _LEASES = "coordination.k8s.io"
 _ON_NODES = tuple(
@@ -138,14 +111,11 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
     ),
     "serve: after a deploy": (
         *(
-            Right(group="apps", resource=kind, verb=verb)
-            for kind in ("deployments", "statefulsets", "daemonsets")
-            for verb in ("list", "watch")
+            right
+            for plural in ("deployments", "statefulsets", "daemonsets")
+            for right in rights_of.of_rollouts(plural)
         ),
-        *(
-            Right(group="coordination.k8s.io", resource="leases", verb=verb)
-            for verb in ("get", "create", "update")
-        ),
+        *rights_of.OF_MEMORIES,
     ),
     "check --after": _get("deployments", "statefulsets", "daemonsets", group="apps"),
     "on_deviated: rollback": (
@@ -157,20 +127,11 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         ),
         *_list("replicasets", "controllerrevisions", group="apps"),
     ),
-    "GAMEDAY_EXECUTOR=kubernetes-job": (
-        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("create", "get", "patch", "delete")),
-        *(Right(resource="secrets", verb=verb) for verb in ("create", "delete")),
-        *_get("configmaps"),
-        *_list("pods"),
-        Right(resource="pods", subresource="log", verb="get"),
-    ),
-    "a run in a Job": (
-        *(Right(group="batch", resource="jobs", verb=verb) for verb in ("get", "patch")),
-        Right(resource="configmaps", verb="create"),
-    ),
+    "GAMEDAY_EXECUTOR=kubernetes-job": rights_of.OF_JOBS,
+    "a run in a Job": rights_of.IN_A_JOB,
     "heal --sweep of changed values": (
-        *_all("jobs", "list", group="batch"),
-        *_all("leases", "list", group=_LEASES),
+        *_all("jobs", "list", "delete", group="batch"),
+        *_all("leases", "list", "delete", group=_LEASES),
     ),
     "probes.pods": _list("pods"),
     "probes.deployments": _get("deployments", group="apps"),
@@ -191,10 +152,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 
 
 RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
-    "in the restorers' namespace": (
-        *_all("leases", "get", "patch", group=_LEASES),
-        *_all("jobs", "get", group="batch"),
-    ),
+    "in the restorers' namespace": rights_of.OF_RESTORERS,
     "of deployments.scale": (
         *_get("deployments", group="apps"),
         *_all("deployments/scale", "patch", group="apps"),
@@ -204,37 +162,17 @@ RESTORER_RIGHTS: dict[str, tuple[Right, ...]] = {
 """What the service account of restorers needs: for its Lease, and for each kind of value to put back."""
 
 
-def check(api: Api, fault: str, namespace: str | None) -> None:
-    """Refuse unless everything that *fault* needs is allowed; for faults that make more than one object.
+def check(
+    api: Api,
+    fault: str,
+    namespace: str | None,
+    *,
+    rows: Mapping[str, tuple[Right, ...]] = RIGHTS,
+    so: str = rights_of.NOTHING,
+) -> None:
+    """Refuse unless everything that *fault*, one of *rows*, needs is allowed; before anything is done.
 
     Raises:
         Refused: Something is not; says what.
     """
-    if lacking := missing(api, RIGHTS[fault], namespace):
-        where = f"in {namespace}" if namespace else "in this cluster"
-        raise Refused(f"{fault} is not allowed {where}: {', '.join(lacking)} (403); nothing was touched")
-
-
-def missing(api: Api, rights: Sequence[Right], namespace: str | None) -> list[str]:
-    """Return which of *rights* the API server would not grant, in *namespace* or everywhere."""
-    return [right.rule for right in rights if not _may(api, right, namespace)]
-
-
-def _may(api: Api, right: Right, namespace: str | None) -> bool:
-    """Ask the API server; a review is answered and kept nowhere."""
-    asked = {
-        "group": right.group,
-        "resource": right.resource,
-        "subresource": right.subresource,
-        "verb": right.verb,
-    }
-    if right.resource == "namespaces":
-        asked["name"] = namespace or ""
-    if namespace and not right.everywhere:
-        asked["namespace"] = namespace
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": asked},
-    }
-    return bool(api.post(REVIEW, review)["status"]["allowed"])
+    rights_of.require(api, fault, rows[fault], namespace, so=so)

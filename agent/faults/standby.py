@@ -19,15 +19,17 @@ from agent import settings as settings_of
 from agent.clients import kubernetes
 from agent.clients.kubernetes import RUN, KubernetesError, NotThere, own_namespace
 from agent.faults import kubernetes_rights
+from agent.faults.kubernetes_rights import RESTORER_RIGHTS
 from agent.faults.standby_jobs import ACCOUNT, RESTORE, STANDBYS, job_of
 from agent.model import DidNotLand, Fact, Refused
+from agent.restorer.changes import Scaled
 from agent.restorer.orders import Order
 from agent.restorer.restore import is_in, make, restore
 from agent.restorer.watch import ENDED, PREFIX, job_path, lease_path
 from agent.safety.door import go_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from agent.clients.kubernetes import Api, Object
     from agent.model import Json
@@ -304,17 +306,19 @@ def _give_up(api: Api, order: Order, why: str) -> None:
 
 
 def sweep(api: Api, namespace: str, *, alive: Sequence[str]) -> list[str]:
-    """Put back what is in of every run that is not *alive*, from the orders of its Jobs; return what was."""
+    """Put back what is in of every run that is not *alive*, from the orders of its Jobs; return what was.
+
+    Raises:
+        Refused: A right to put one of the values back is missing.  Nothing was put back.
+    """
     found: list[str] = []
-    for job in list(api.items(job_path(namespace, "").rstrip("/"), selector=RUN)):
-        meta = job["metadata"]
-        written = (meta.get("annotations") or {}).get(RESTORE)
-        if written is None or meta["labels"][RUN] in alive:
-            continue
-        order = Order.from_json(json.loads(written))
+    left = dict(_orders(api, namespace, alive))
+    for order in left.values():
+        _check_may_restore(api, order)
+    for job, order in left.items():
         names = [each.name for each in order.changes if restore(api, each).restored]
-        end(api, namespace, meta["name"])
-        found.append(f"job {namespace}/{meta['name']} of run {meta['labels'][RUN]}")
+        end(api, namespace, order.mark)
+        found.append(job)
         found += [f"{name}, put back" for name in names]
     for lease in list(api.items(lease_path(namespace, "").rstrip("/"), selector=RUN)):
         meta = lease["metadata"]
@@ -323,3 +327,22 @@ def sweep(api: Api, namespace: str, *, alive: Sequence[str]) -> list[str]:
             with contextlib.suppress(NotThere):
                 api.delete(lease_path(namespace, meta["name"]))
     return found
+
+
+def _orders(api: Api, namespace: str, alive: Sequence[str]) -> Iterator[tuple[str, Order]]:
+    """Yield what each Job of a run that is not *alive* is called, and its order."""
+    for job in list(api.items(job_path(namespace, "").rstrip("/"), selector=RUN)):
+        meta = job["metadata"]
+        written = (meta.get("annotations") or {}).get(RESTORE)
+        if written is not None and meta["labels"][RUN] not in alive:
+            name = f"job {namespace}/{meta['name']} of run {meta['labels'][RUN]}"
+            yield name, Order.from_json(json.loads(written))
+
+
+def _check_may_restore(api: Api, order: Order) -> None:
+    for change in order.changes:
+        if isinstance(change, Scaled):
+            row, where = "of deployments.scale", change.namespace
+        else:
+            row, where = "of nodes.cordon, nodes.taint, nodes.drain", None
+        kubernetes_rights.check(api, row, where, rows=RESTORER_RIGHTS, so=f"{change.name} was not put back")

@@ -30,7 +30,8 @@ class Ended:
     """How a run in a Job ended: ``parts`` names its report, and ``why`` is what became of it without one.
 
     ``annotations`` are the Job's last ones that were seen; without *known* there may have been more.
-    A *suspended* Job does not end by itself, and so is not deleted by itself.
+    A *suspended* Job does not end by itself, and so is not deleted by itself.  *refused* is a run that began
+    nothing and could not even send that word.
     """
 
     annotations: Mapping[str, str]
@@ -38,6 +39,7 @@ class Ended:
     why: str = ""
     known: bool = True
     suspended: bool = False
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -102,7 +104,8 @@ class Following:
         if parts := self._annotations.get(words.PARTS):
             return Ended(annotations=self._annotations, parts=parts)
         if jobs.is_over(found):
-            return self._ended(_death(api, self.place))
+            why, refused = _death(api, self.place)
+            return Ended(annotations=self._annotations, why=why, refused=refused)
         if found["spec"].get("suspend"):
             began = words.BEAT in self._annotations
             says = "its former parent gave it up" if began else "it was never begun"
@@ -166,15 +169,18 @@ class Following:
         return Ended(annotations=self._annotations, why=why, known=known, suspended=suspended)
 
 
-def _death(api: Api, place: JobPlace) -> str:
-    """Return how the pod of a Job that is over ended, in words."""
+def _death(api: Api, place: JobPlace) -> tuple[str, bool]:
+    """Return how the pod of a Job that is over ended, in words, and whether it had begun nothing."""
     for pod in _pods(api, place):
         for each in pod["status"].get("containerStatuses") or ():
             if ended := each["state"].get("terminated"):
+                code, said = ended["exitCode"], ended.get("message", "").strip()
+                if code == words.REFUSED and said:
+                    return said, True
                 reason = ended.get("reason", "Error")
-                return f"its pod ended without a report ({reason}, exit code {ended['exitCode']})"
-        return f"its pod {pod['metadata']['name']} is {pod['status'].get('phase')} without a report"
-    return "its pod was taken away"
+                return f"its pod ended without a report ({reason}, exit code {code})", False
+        return f"its pod {pod['metadata']['name']} is {pod['status'].get('phase')} without a report", False
+    return "its pod was taken away", False
 
 
 def _waits(api: Api, place: JobPlace) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from agent import log as log_of
 from agent import settings as settings_of
 from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import read
-from agent.clients import jobs
+from agent.clients import jobs, rights
 from agent.clients.kubernetes import KubernetesError, connect
 from agent.compose import open_agent
 from agent.filing import folder as filing
@@ -41,16 +42,18 @@ PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 
 
 def main() -> int:
-    """Play the run that the Secret names; return 0 once its report is sent."""
+    """Play the run that the Secret names; return 0 once its report is sent, and what else ``words`` says."""
     stop = on_signals()
     order = orders.parse((Path(jobs.MOUNTED) / orders.KEY).read_text(encoding="utf-8"))
     os.environ.update(order.environ)
     settings = settings_of.current()
     log_of.configure(settings)
     assert settings.job is not None, "the Job says who it is"
+    folder = run_folder(settings.home, order.run)
+    if why := _forbidden(settings.job):
+        return _refuse(order, why, folder, settings.job)
     tether = Tether(*settings.job.split("/"), stop=stop)
     tether.start()
-    folder = run_folder(settings.home, order.run)
     try:
         experiment = _experiment(order, folder)
         agent = open_agent(settings)
@@ -68,6 +71,29 @@ def main() -> int:
         filing.file(record, folder)  # a run that was refused files nothing by itself
     log.info("run_ended", run=record.run, verdict=record.verdict, reason=record.reason)
     return 0 if _send(settings.job, parcel.packed(folder)) else 1
+
+
+def _forbidden(job: str) -> Refused | None:
+    """Return why this account cannot be a run's: nobody could stop it, or its report would be lost."""
+    try:
+        with connect() as api:
+            rights.require(api, "a run in a Job", rights.IN_A_JOB, job.partition("/")[0])
+    except Refused as error:
+        return error
+    except KubernetesError as error:
+        log.warning("rights_unknown", why=str(error))  # the tether waits for an API server that is away
+    return None
+
+
+def _refuse(order: Order, why: Refused, folder: Path, job: str) -> int:
+    """Begin nothing; say so in the report if that may be sent, and else in the last words."""
+    log.error("run_refused", run=order.run, why=str(why))
+    filing.file(_not_started(order, why), folder)
+    if _send(job, parcel.packed(folder)):
+        return 0
+    with suppress(OSError):
+        Path(words.LAST_WORDS).write_text(str(why), encoding="utf-8")
+    return words.REFUSED
 
 
 def _experiment(order: Order, folder: Path) -> Experiment:

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.clients import jobs
+from agent.clients import jobs, rights
 from agent.clients.kubernetes import KubernetesError, connect, own_namespace
 from agent.jobs import words
 from agent.jobs.order import Order, environ_for
@@ -40,7 +40,8 @@ def send_out(
     """Make the Job of *record*'s run and let it begin; return where it is.
 
     Raises:
-        Refused: There is no namespace for it, it is too large, or the API server did not take it.
+        Refused: There is no namespace for it, a right is missing, it is too large, or the API server did
+            not take it.
             No pod was made.
     """
     namespace = settings.job_namespace or own_namespace()
@@ -50,6 +51,7 @@ def send_out(
         )
     try:
         with connect() as api:
+            rights.require(api, "a run in a Job", rights.OF_JOBS, namespace)
             cluster = api.place.to_json()
         ends_by = time.time() + _deadline_s(experiment) + words.FENCE_S
         place = JobPlace(

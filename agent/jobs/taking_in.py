@@ -78,10 +78,11 @@ def _died(store: Store, record: RunRecord, place: JobPlace, ended: Ended) -> Run
         gone += " (every fault in a Job ends by itself; `gameday heal --sweep` looks for what is left)"
     now = time.time()
     died = Mark(at=now, kind="child_died", says=why)
+    refused = ended.refused and not found.injections
     return record.with_(
         ended_at=now,
-        verdict=Verdict.INCONCLUSIVE,
-        reason=f"Nobody was left to judge it: {why}; {gone}.",
+        verdict=Verdict.REFUSED if refused else Verdict.INCONCLUSIVE,
+        reason=f"Inside its Job: {why}" if refused else f"Nobody was left to judge it: {why}; {gone}.",
         recovered=clean,
         injections=store.injections(record.run),
         marks=(*record.marks, died),

@@ -30,6 +30,10 @@ START_WITHIN_S = 180.0
 """From the Job to the first beat: a node has to be found, and the image to be pulled."""
 GRACE_S = 60
 """What the pod has between SIGTERM and SIGKILL: to heal, look again and send its report."""
+REFUSED = 4
+"""Exit code of the pod: nothing was begun, and the container's last words (``LAST_WORDS``) say why."""
+LAST_WORDS = "/dev/termination-log"
+"""Where a container leaves them for the kubelet; any user may write there."""
 
 
 def name_of(run: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.clients import kubernetes
+from agent.clients import kubernetes, rights
 from agent.clients.kubernetes import KubernetesError, NotThere
 from agent.model import GamedayError
 from agent.restorer.restore import prove, restore
@@ -90,6 +90,7 @@ def _prove(order: Order, stopped: threading.Event) -> None:
     while not stopped.is_set():
         try:
             with kubernetes.connect() as api:
+                rights.require(api, "watching over a fault", rights.OF_RESTORERS, order.namespace)
                 for change in order.changes:
                     prove(api, change)
         except KubernetesError as error:

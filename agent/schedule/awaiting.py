@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.clients.kubernetes import KubernetesError, NotThere, connect
 from agent.model import GamedayError
+from agent.safety.kubernetes_guard import nothing_touched_yet
 from agent.schedule.rollouts import Progress, Rollout, read_rollout
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ def await_rollout(workload: Workload, *, stop: StopRequest, tell: Callable[[str]
 
     Raises:
         NoRollout: There is no such workload, its rollout failed, or *stop* came first.
+        Refused: The workload may not be read.
     """
     said = ""
     while True:
         try:
-            with connect() as api:
+            with connect() as api, nothing_touched_yet():
                 rollout = read_rollout(workload, api.get(workload.path))
         except NotThere:
             raise NoRollout(f"there is no {workload}; nothing was run") from None

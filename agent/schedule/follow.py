@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.clients import rights
 from agent.clients.kubernetes import KubernetesError, connect
 from agent.model import GamedayError
 from agent.schedule.rollouts import KINDS, Rollout, Workload, read_rollout
@@ -58,6 +59,7 @@ class Follower(threading.Thread):
         while not self._over.is_set():
             try:
                 with connect() as api:  # anew each time: the token may have been renewed
+                    self._check(api)
                     since = self._list(api)
                     failures = 0
                     self._watch(api, since)
@@ -66,6 +68,18 @@ class Follower(threading.Thread):
                 failures += 1
                 log.warning("rollouts_unseen", namespace=self._namespace, kind=self._kind, why=str(error))
                 self._over.wait(pause)
+
+    def _check(self, api: Any) -> None:
+        """Refuse to see half of it: who may not watch, or not write down what was seen, runs nothing.
+
+        Raises:
+            Refused: A right is missing.
+        """
+        plural = KINDS[self._kind]
+        needed = (*rights.of_rollouts(plural), *rights.OF_MEMORIES)
+        rights.require(
+            api, f"following {plural}", needed, self._namespace, so="nothing is run after rollouts"
+        )
 
     def _list(self, api: Any) -> str:
         """Tell how everything wanted stands now, and return since when to watch."""

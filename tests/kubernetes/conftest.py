@@ -10,18 +10,25 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from agent.clients.kubernetes import connect
+from agent.faults.kubernetes_families import rules
+from agent.faults.kubernetes_rights import missing
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from agent.faults.kubernetes_rights import Right
 
 UP = Path(__file__).parents[1] / "cluster" / "up.py"
 SANDBOX = Path(__file__).parents[2] / "deploy" / "sandbox"
+GROUP = "rbac.authorization.k8s.io"
 UNABLE = 3
 """What ``up.py`` exits with when this machine cannot."""
 OURS = {"busybox": "localhost/gameday-tests/busybox:1", "agent": "localhost/gameday-tests/agent:1"}
@@ -228,3 +235,89 @@ def pods_of(cluster: Cluster, namespace: str, words: Sequence[str] = ()) -> list
     """Return the pods of *namespace*, narrowed by more *words* for kubectl."""
     found: list[dict[str, Any]] = cluster.read("pods", "--namespace", namespace, *words)["items"]
     return found
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Service accounts of one namespace, made with chosen rights and nothing else."""
+
+    cluster: Any
+    namespace: str
+    folder: Path
+    _made: list[str] = field(default_factory=list)
+    _everywhere: list[str] = field(default_factory=list)
+
+    def make(self, wanted: Mapping[str, Iterable[Right]], *, within: str | None = None) -> dict[str, Path]:
+        """Make one for each name, and return kubeconfigs that are theirs.
+
+        The rights hold in the namespace *within*, this one by default, or everywhere (``""``).
+        """
+        where = self.namespace if within is None else within
+        kinds = ("Role", "RoleBinding") if where else ("ClusterRole", "ClusterRoleBinding")
+        objects: list[dict[str, Any]] = []
+        for name, rights in wanted.items():
+            unique = f"{self.namespace}-{name}-{len(self._made)}"
+            self._everywhere += [] if where else [unique]
+            meta = {"name": unique, **({"namespace": where} if where else {})}
+            subject = {"kind": "ServiceAccount", "name": name, "namespace": self.namespace}
+            reference = {"apiGroup": GROUP, "kind": kinds[0], "name": unique}
+            role = {"apiVersion": f"{GROUP}/v1", "kind": kinds[0], "metadata": meta, "rules": rules(rights)}
+            binding = {"apiVersion": f"{GROUP}/v1", "kind": kinds[1], "metadata": meta}
+            account = {"name": name, "namespace": self.namespace}
+            objects += [
+                {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+                role,
+                {**binding, "roleRef": reference, "subjects": [subject]},
+            ]
+        self.cluster.apply(*objects)
+        self._made.append(where)
+        return {name: self._kubeconfig(name) for name in wanted}
+
+    def _kubeconfig(self, name: str) -> Path:
+        path = self.folder / f"{name}.kubeconfig"
+        if not path.exists():
+            config = json.loads(self.cluster.kubeconfig.read_text())
+            config["users"][0]["user"] = {"token": self._token(name, config["clusters"][0]["cluster"])}
+            path.write_text(json.dumps(config))
+        return path
+
+    def _token(self, name: str, there: Mapping[str, Any]) -> str:
+        """Return a token of the account; asked for without kubectl, which would take longer than the rest."""
+        account = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}"
+        place = {"kubeconfig": str(self.cluster.kubeconfig), "context": None, "server": there["server"]}
+        with connect(place) as api:
+            token: str = api.post(f"{account}/token", {"spec": {}})["status"]["token"]
+        return token
+
+    def forget(self) -> None:
+        """Take away what is in no namespace."""
+        for kind in ("clusterrole", "clusterrolebinding"):
+            if self._everywhere:
+                self.cluster.kubectl("delete", kind, *self._everywhere, "--ignore-not-found")
+
+    def less(self, rights: Sequence[Right], prefix: str = "less") -> dict[str, tuple[Right, ...]]:
+        """Return *rights* with each of them left out once, by a name for an account."""
+        return {
+            f"{prefix}-{index}": tuple(each for each in rights if each != left_out)
+            for index, left_out in enumerate(rights)
+        }
+
+
+@pytest.fixture
+def accounts(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[Accounts]:
+    """Makes accounts in the test's namespace."""
+    made = Accounts(cluster, namespace, tmp_path)
+    yield made
+    made.forget()
+
+
+@pytest.fixture
+def lacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Sequence[Right], str | None], list[str]]:
+    """Be an account from here on, and return which rights it lacks."""
+
+    def become(kubeconfig: Path, rights: Sequence[Right], where: str | None) -> list[str]:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        with connect() as api:
+            return missing(api, rights, where)
+
+    return become

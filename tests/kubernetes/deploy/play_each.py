@@ -14,7 +14,7 @@ from agent.model import GamedayError
 
 
 def main() -> None:
-    """``play_each.py MODULE:NAME ARGUMENTS KUBECONFIG…``; what lands against the odds is healed."""
+    """``play_each.py MODULE:NAME ARGUMENTS KUBECONFIG…``; what lands is healed."""
     configure(settings.current())
     module, _, name = sys.argv[1].partition(":")
     fault = getattr(importlib.import_module(module), name)
@@ -22,7 +22,7 @@ def main() -> None:
         os.environ["KUBECONFIG"] = kubeconfig
         try:
             told = fault(**json.loads(sys.argv[2]))
-            heal()
+            told = {**told, **heal()}
         except GamedayError as error:
             told = {"error": type(error).__name__, "says": str(error)}
         sys.stdout.write(json.dumps(told) + "\n")

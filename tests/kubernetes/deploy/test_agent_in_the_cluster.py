@@ -141,8 +141,8 @@ class Deployed:
         return before
 
 
-def _manifests(cluster: Any, folder: Path, image: str) -> list[dict[str, Any]]:
-    """Return the objects of `deploy/try`, after what its user would change: names and the image."""
+def _copied(folder: Path, image: str) -> Path:
+    """Return a copy of `deploy/try`, after what its user would change: names and the image."""
     shutil.copytree(DEPLOY, folder / "deploy", ignore=shutil.ignore_patterns("chart", "__pycache__"))
     name, _, tag = image.rpartition(":")
     for file in (folder / "deploy").rglob("*.yaml"):
@@ -157,60 +157,29 @@ def _manifests(cluster: Any, folder: Path, image: str) -> list[dict[str, Any]]:
             text = text.replace("name: gameday\n", f"name: {AGENT}\n")
             text = text.replace("name: leaderboard\n", f"name: {TARGET}\n")
         file.write_text(text)
-    rendered = cluster.kubectl("kustomize", str(folder / "deploy" / "try"))
-    return [each for each in YAML(typ="safe", pure=True).load_all(rendered) if each]
-
-
-def _volume(cluster: Any) -> list[dict[str, Any]]:
-    """Return a volume for the ledger, on a node's disk, where the cluster makes none by itself."""
-    if cluster.read("storageclasses")["items"]:
-        return []
-    node = cluster.read("nodes")["items"][0]["metadata"]["name"]
-    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-    path = f"/var/lib/{AGENT}"
-    mount = {"name": "host", "mountPath": "/host"}
-    make = {"name": "make", "image": cluster.image("busybox"), "args": [f"mkdir -p -m 777 /host/{AGENT}"]}
-    pod = {"nodeName": node, "restartPolicy": "Never", "containers": [{**make, "volumeMounts": [mount]}]}
-    pod["volumes"] = [{"name": "host", "hostPath": {"path": "/var/lib"}}]
-    spec = {
-        "capacity": {"storage": "1Gi"},
-        "accessModes": ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"namespace": AGENT, "name": "gameday"},
-        "local": {"path": path},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
-    }
-    return [
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": AGENT}, "spec": spec},
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": AGENT, "namespace": "default"},
-            "spec": pod,
-        },
-    ]
+    return folder / "deploy" / "try"
 
 
 @pytest.fixture(scope="module")
 def installed(
-    cluster: Any, agent_image: str, tmp_path_factory: pytest.TempPathFactory
+    cluster: Any,
+    agent_image: str,
+    volume: Callable[[str, str], None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[list[dict[str, Any]]]:
-    """`deploy/try` applied, and taken away again at the end."""
-    objects = _manifests(cluster, tmp_path_factory.mktemp("try"), agent_image)
-    volume = _volume(cluster)
+    """`kubectl apply -k deploy/try`, and `delete -k` at the end, after which nothing of it is left."""
+    folder = _copied(tmp_path_factory.mktemp("try"), agent_image)
+    objects = YAML(typ="safe", pure=True).load_all(cluster.kubectl("kustomize", str(folder)))
+    volume(AGENT, "gameday")
     try:
-        cluster.apply(*volume, *objects)
+        cluster.kubectl("apply", "-k", str(folder))
         for namespace, what in PARTS:
             words = ("rollout", "status", what, "--timeout=280s", "--namespace", namespace)
             cluster.kubectl(*words, within_s=300.0)
-        yield objects
+        yield [each for each in objects if each]
     finally:
-        for kind, name in (("namespace", AGENT), ("namespace", TARGET), ("priorityclass", "gameday")):
-            cluster.kubectl("delete", kind, name, "--wait=false", "--ignore-not-found")
-        for each in volume:
-            where = ("--namespace", each["metadata"].get("namespace", "default"))
-            words = ("delete", each["kind"], each["metadata"]["name"], *where, "--wait=false")
-            cluster.kubectl(*words, "--ignore-not-found")
+        words = ("delete", "-k", str(folder), "--ignore-not-found", "--timeout=170s")
+        cluster.kubectl(*words, within_s=SLOW_S)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import RIGHTS, Right
+from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS, Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 PLAY_EACH = Path(__file__).with_name("play_each.py")
 CUT = "pods.partition, pods.drop, pods.delay, pods.fail_requests"
+INSIDE = "pods.stress, pods.fill_disk, containers.kill"
 OTHER_OWNERS = frozenset({"statefulsets", "daemonsets", "replicationcontrollers"})
 """What a Deployment's pods do not need; a test of their own has them."""
 
@@ -37,6 +38,16 @@ class Case:
     lands: bool = True
     whole: bool = False
     """Whether the fault asks for its whole row, whatever owns the pods."""
+    changes: bool = False
+    """Whether it changes a value, which a restorer has to be able to put back."""
+    of_nodes: bool = False
+
+    @property
+    def target(self) -> dict[str, str]:
+        """What the fault is told of its targets, with what only the cluster knows left open."""
+        if self.of_nodes:
+            return {"selector": "kubernetes.io/hostname=NODE"}
+        return {"namespace": "NAMESPACE", "selector": "app=gateway"}
 
     @property
     def own(self) -> tuple[Right, ...]:
@@ -49,6 +60,21 @@ class Case:
         """What the other rows grant."""
         rights = {right for row in self.rests_on for right in RIGHTS[row]}
         return tuple(sorted(right for right in rights if right.resource not in OTHER_OWNERS))
+
+
+def _changing(row: str, fault: str, **arguments: Any) -> Case:
+    """Return the case of a fault that changes a value: its row holds everywhere if it is of nodes."""
+    of_nodes = fault.startswith("nodes:")
+    return Case(
+        row=row,
+        fault=fault,
+        arguments=arguments,
+        rests_on=("restorers",),
+        within="" if of_nodes else None,
+        whole=True,
+        changes=True,
+        of_nodes=of_nodes,
+    )
 
 
 CASES = [
@@ -75,6 +101,20 @@ CASES = [
         rests_on=(CUT,),
         within="default",
     ),
+    Case(row=INSIDE, fault="pods:stress", arguments={"cores": 0.1}),
+    Case(row="deployments.restart", fault="deployments:restart", arguments={}, whole=True),
+    _changing("deployments.scale", "deployments:scale", replicas=1),
+    _changing("nodes.cordon, nodes.taint", "nodes:cordon"),
+    _changing("nodes.drain", "nodes:drain", min_ready=0, others="leave"),
+    _changing("nodes.taint effect: NoExecute", "nodes:taint", effect="NoExecute", min_ready=0),
+    Case(
+        row="restorers",
+        fault="deployments:scale",
+        arguments={"replicas": 1},
+        rests_on=("deployments.scale",),
+        whole=True,
+        changes=True,
+    ),
 ]
 
 
@@ -96,37 +136,55 @@ def shop(cluster: Any, namespace: str, web: Callable[..., Any]) -> str:
 
 def _environ(stage: Stage, namespace: str, image: str) -> dict[str, str]:
     more = {"GAMEDAY_NAMESPACES": namespace, "GAMEDAY_IMAGE": image, "GAMEDAY_RADIUS_COUNT": "5"}
-    return {**stage.environ, **more}
+    return {**stage.environ, **more, "GAMEDAY_NODES": "*", "GAMEDAY_RESTORER_NAMESPACE": namespace}
 
 
 def _state(cluster: Any, namespace: str) -> list[Any]:
     """Return all that a fault could have touched."""
-    kinds = "pods,jobs,networkpolicies"
+    found = [
+        *cluster.read("deployments,pods,jobs,networkpolicies", "--namespace", namespace)["items"],
+        *cluster.read("nodes")["items"],
+    ]
     return [
-        (each["kind"], each["metadata"]["uid"], each["metadata"]["labels"], each["spec"])
-        for each in cluster.read(kinds, "--namespace", namespace)["items"]
+        (each["kind"], each["metadata"]["uid"], each["metadata"].get("labels"), each["spec"])
+        for each in found
     ]
 
 
 def _play_each(
-    stage: Stage, case: Case, namespace: str, image: str, kubeconfigs: Sequence[Path]
+    stage: Stage, fault: str, arguments: dict[str, Any], environ: dict[str, str], kubeconfigs: Sequence[Path]
 ) -> list[dict[str, Any]]:
-    arguments = {"namespace": namespace, "selector": "app=gateway", **case.arguments}
-    words = [sys.executable, str(PLAY_EACH), f"agent.faults.{case.fault}", json.dumps(arguments)]
+    words = [sys.executable, str(PLAY_EACH), f"agent.faults.{fault}", json.dumps(arguments)]
     done = subprocess.run(
         [*words, *map(str, kubeconfigs)],
-        env=_environ(stage, namespace, image),
+        env=environ,
         cwd=stage.folder,
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=180,
     )
     told = [
         json.loads(line) for line in done.stdout.splitlines()
     ]  # its reaper may end it, once it has said all
     assert len(told) == len(kubeconfigs), done.stderr
     return told
+
+
+def _quiet_node(cluster: Any, until: Callable[..., Any], namespace: str) -> str:
+    """Return a node, once nothing lives there but what is in *namespace*."""
+    name: str = cluster.read("nodes")["items"][-1]["metadata"]["name"]
+
+    def others() -> list[str]:
+        words = ("--all-namespaces", "--field-selector", f"spec.nodeName={name}")
+        return [
+            each["metadata"]["name"]
+            for each in cluster.read("pods", *words)["items"]
+            if each["metadata"]["namespace"] != namespace and "deletionTimestamp" not in each["metadata"]
+        ]
+
+    until(lambda: not others(), within_s=60)
+    return name
 
 
 def _experiment(stage: Stage, case: Case, namespace: str) -> Path:
@@ -150,38 +208,49 @@ def test_a_row_is_enough_and_none_of_it_is_too_much(
     lacks: Callable[..., list[str]],
     until: Callable[..., Any],
 ) -> None:
-    """With its rights it lands and heals; without any one it is refused by name, and all is as it was."""
+    """Without any one right it is refused by name, and all is as it was; with all it lands and heals."""
     where = shop if case.within is None else case.within
     less = accounts.less(case.own)
     everybody = {**less, "exact": case.own}
     if case.base:
         accounts.make(dict.fromkeys(everybody, case.base))
+    if case.changes:
+        _let_restorers_be(accounts)
     made = accounts.make(everybody, within=case.within)
     for (name, rights), left_out in zip(less.items(), case.own, strict=True):
         assert until(lambda n=name: lacks(made[n], case.own, where)) == [left_out.rule], rights
+    until(lambda: not lacks(made["exact"], case.own, where) + lacks(made["exact"], case.base, shop))
+    arguments = json.dumps({**case.target, **case.arguments}).replace("NAMESPACE", shop)
+    if case.of_nodes:
+        arguments = arguments.replace("NODE", _quiet_node(cluster, until, shop))
+    play = (stage, case.fault, json.loads(arguments), _environ(stage, shop, agent_image))
     before = _state(cluster, shop)
-    told = _play_each(stage, case, shop, agent_image, [made[name] for name in less])
-    for left_out, said in zip(case.own, told, strict=True):
-        assert said.get("error") == "Refused", (left_out.rule, said)
-        assert left_out.resource in said["says"], (left_out.rule, said)
+    said = _play_each(*play, [made[name] for name in less])
+    for left_out, each in zip(case.own, said, strict=True):
+        assert each.get("error") == "Refused", (left_out.rule, each)
+        assert (left_out.rule if case.whole else left_out.resource) in each["says"], (left_out.rule, each)
     assert _state(cluster, shop) == before
-    until(lambda: not lacks(made["exact"], case.own, where))
-    environ = {**_environ(stage, shop, agent_image), "KUBECONFIG": str(made["exact"])}
-    run = stage.start("agent", "run", str(_experiment(stage, case, shop)), "--json", **environ)
-    out, errors = run.communicate(timeout=120)
-    record = json.loads(out)
-    assert len(record["injections"]) == 1, record["reason"]
-    (told,) = record["injections"]
-    facts = (told["landed"], told["gone"], record["recovered"])
-    assert facts == (case.lands, True, True), (record["reason"], errors)
-    assert case.lands or "network" in record["reason"], record["reason"]
+    (told,) = _play_each(*play, [made["exact"]])
+    if case.lands:
+        assert (told.get("landed"), bool(told.get("healed"))) == (True, True), told
+    else:
+        assert (told["error"], "network" in told["says"]) == ("DidNotLand", True), told
+    assert stage.open_injections() == ()
 
 
-@pytest.mark.parametrize("row", ["pods.kill", "networkpolicies.isolate", CUT])
-def test_every_case_above_is_a_row(row: str) -> None:
-    """A row whose name changes takes its test along."""
-    assert row in RIGHTS
-    assert {case.row for case in CASES} <= RIGHTS.keys()
+def _let_restorers_be(accounts: Accounts) -> None:
+    """Give the account of restorers what its table names, and nothing else."""
+    here = [right for row in RESTORER_RIGHTS.values() for right in row if not right.everywhere]
+    on_nodes = [right for row in RESTORER_RIGHTS.values() for right in row if right.everywhere]
+    accounts.make({"gameday-restorer": here})
+    accounts.make({"gameday-restorer": on_nodes}, within="")
+
+
+def test_every_fault_of_the_table_has_a_case_above() -> None:
+    """A row that is new or called otherwise needs one; what is no fault has tests of its own."""
+    others = ("probes.", "serve:", "check ", "on_deviated", "GAMEDAY_", "a run in ", "heal ")
+    faults = {row for row in RIGHTS if not row.startswith(others)}
+    assert {case.row for case in CASES} == faults
 
 
 def test_pods_of_each_kind_of_owner_need_the_right_to_look_at_that_kind(

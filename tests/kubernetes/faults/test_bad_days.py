@@ -141,38 +141,6 @@ def test_a_token_that_is_not_known_is_told_as_such(scene: Scene) -> None:
     assert scene.pods().keys() == before
 
 
-@pytest.mark.parametrize("row", ["pods.kill", "pods.kill by: delete"])
-def test_a_row_of_the_table_of_rights_is_enough_and_none_of_it_is_too_much(scene: Scene, row: str) -> None:
-    """With exactly the row's rights the kill lands; with any one less it is refused, and nothing touched."""
-    by = "delete" if "delete" in row else "eviction"
-    deployed = {"statefulsets", "daemonsets", "replicationcontrollers"}
-    needed = tuple(right for right in RIGHTS[row] if right.resource not in deployed)
-    before = scene.pods().keys()
-    for index, left_out in enumerate(needed):
-        less = tuple(right for right in needed if right != left_out)
-        told = _kill(scene, scene.account(f"less-{index}", _rules(less)), by=by, wait_s=0).told()
-        assert "403" in told["says"], (left_out.rule, told)
-        assert scene.pods().keys() == before
-    playing = _kill(scene, scene.account("exact", _rules(needed)), by=by)
-    assert playing.told()["landed"] is True
-    assert playing.go_on() == {"healed": ["pods.kill"]}
-
-
-def test_an_isolation_asks_for_all_its_rights_before_it_makes_anything(scene: Scene) -> None:
-    """With any one less it is refused and nothing is made; with all it gets as far as the network."""
-    needed = RIGHTS["networkpolicies.isolate"]
-    where = {"namespace": scene.namespace, "selector": "app=gateway", "port": 8080}
-    for index, left_out in enumerate(needed):
-        less = tuple(right for right in needed if right != left_out)
-        environ = scene.account(f"less-{index}", _rules(less))
-        told = scene.play_with(environ, "networkpolicies:isolate", **where).told()
-        assert (told["error"], left_out.rule in told["says"]) == ("Refused", True), told
-    exact = scene.account("exact", _rules(needed))
-    told = scene.play_with(exact, "networkpolicies:isolate", **where).told()
-    assert told.get("landed") or told["error"] == "DidNotLand", told
-    assert scene.cluster.read("jobs", "-n", scene.namespace)["items"] == []
-
-
 def test_the_doctor_tells_which_faults_the_rights_allow(scene: Scene) -> None:
     """All of them for an administrator; for an account without the right to evict, that one is named."""
     code, found, _ = _doctor(scene, {})
