@@ -158,7 +158,8 @@ def reveal(
     What was kept back in sight of the link shows how a rejection looks, and what failed there how a
     failure looks; a refused connection may look like neither, so the first call of each blind fault, which
     found it closed, is one more failure.  Where a rejection and a failure look alike, or no rejection was
-    in sight, the blind decisions are left out.
+    in sight, the blind decisions are left out.  What fails in that way after such a fault, before anything
+    arrives again, was let through too: it met a dead connection of a pool.
 
     Returns:
         The decisions, and whether those under blind faults can be told.
@@ -178,7 +179,21 @@ def reveal(
     if len(rejected) == 0 or alike.any() or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside
+    failing = np.unique(kind[through])
+    through |= _before_anything_arrives(decisions, faults) & np.isin(kind, failing) & ~aside
     return replace(decisions, forwarded=decisions.forwarded | through), True
+
+
+def _before_anything_arrives(decisions: Decisions, faults: Sequence[FaultWindow]) -> Flags:
+    """Return which decisions came after the end of a blind fault and before the next arrival."""
+    found = np.zeros(len(decisions), bool)
+    arrived = np.flatnonzero(decisions.forwarded)
+    for fault in faults:
+        if fault.kind in BLIND:
+            over = int(np.searchsorted(decisions.at, fault.ended, side="right"))
+            place = int(np.searchsorted(arrived, over))
+            found[over : arrived[place] if place < len(arrived) else None] = True
+    return found
 
 
 def _first_blind(decisions: Decisions, blind: Flags, aside: Flags) -> Flags:

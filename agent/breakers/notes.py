@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from agent.breakers.decisions import BLIND, within
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,7 +21,7 @@ BLURRED = "; without ids, others of them may have been taken for calls of this t
 
 def notes(traffic: Traffic, paths: Paths, whole: View, keys: Mapping[int, str]) -> tuple[str, ...]:
     """Return a sentence for each thing that was not as one would have it."""
-    return (*_silent_keys(traffic, paths, keys), *_strangers(whole), *_doubt(whole))
+    return (*_silent_keys(traffic, paths, keys), *_strangers(whole), *_doubt(whole), *_in_vain(whole))
 
 
 def _silent_keys(traffic: Traffic, paths: Paths, keys: Mapping[int, str]) -> list[str]:
@@ -41,6 +45,21 @@ def _strangers(whole: View) -> list[str]:
     if whole.mapping.beat is not None:
         says += f" (something asks every {whole.mapping.beat.period_s:.2f} s, and that is left out)"
     return [says + (". They are left out." if whole.mapping.by_id else BLURRED)]
+
+
+def _in_vain(whole: View) -> list[str]:
+    asked, arrived = whole.asked, whole.decisions.call[whole.decisions.forwarded]
+    blind = within(asked.at, [fault for fault in whole.faults if fault.kind in BLIND])
+    vain = asked.at[asked.forwarded & ~blind & ~np.isin(asked.call, arrived)]
+    if len(vain) == 0:
+        return []
+    over = max(fault.ended for fault in whole.faults if fault.kind in BLIND and fault.ended < vain[-1])
+    says = (
+        f"For {vain[-1] - over:.1f} s after connections were accepted again, {len(vain)} calls were let "
+        "through and failed before anything arrived: the service seems to keep dead connections in a pool. "
+        "Have it drop them, or try once more on a new one."
+    )
+    return [says]
 
 
 def _doubt(whole: View) -> list[str]:

@@ -30,6 +30,7 @@ KINDS = {
     "cockatiel": Kind.BREAKER,
     "failsafe-rate": Kind.BREAKER,
     "failsafe-ratio": Kind.BREAKER,
+    "failsafe-rs": Kind.BREAKER,
     "gozero": Kind.THROTTLE,
     "hystrix": Kind.BREAKER,
     "hystrix-go": Kind.BREAKER,
@@ -46,6 +47,7 @@ LOGGED = (
     "cockatiel",
     "failsafe-rate",
     "failsafe-ratio",
+    "failsafe-rs",
     "interlock",
     "interlock-slow",
     "mollitia",
@@ -57,6 +59,7 @@ LOGGED = (
 FOUND = {
     "cockatiel": {"half-open-waiters"},
     "failsafe-rate": {"half-open-stampede"},
+    "failsafe-rs": {"half-open-stampede"},
     "levee": {"client-errors-mask-failures", "late-success-closes"},
     "pybreaker": {"client-errors-mask-failures", "serialises-calls"},
     "vertx": {"client-errors-mask-failures"},
