@@ -196,6 +196,7 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
             "arrivals": len(whole.arrivals),
             "aside_share": whole.baseline.aside_share,
         },
+        "asking": asdict(whole.asking),
         "raster": raster,
         "raster_every": every,
     }

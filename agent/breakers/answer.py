@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def plain_answer(view: View, properties: Mapping[str, Property]) -> str:
-    """Return what the breaker does, in one paragraph."""
+    """Return what the breaker does, in one paragraph, and how the service asks if not once a call."""
+    return " ".join([_breaker(view, properties), *view.asking.says])
+
+
+def _breaker(view: View, properties: Mapping[str, Property]) -> str:
     if len(view.arrivals) == 0:
         return "No request came over the link: nothing can be said about a breaker."
     if not view.machine.three_state:

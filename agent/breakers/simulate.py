@@ -11,7 +11,7 @@ import itertools
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.breakers.simulated import Breaker, Design, Ended, machine_of
 from agent.breakers.streams import Arrivals, Calls, FaultWindow, Outcome, columns
@@ -60,6 +60,8 @@ class World:
     degraded_share: float = 0.0
     routing: str = "random"
     one_peer: bool = False
+    hedge_after_s: float = 0.0
+    coalesces: bool = False
     seed: int = 0
 
     @property
@@ -106,6 +108,13 @@ class _Call:
     generation: int = 0
 
 
+class _Request(NamedTuple):
+    at: float
+    ended: float
+    status: int
+    good: bool
+
+
 class _Simulation:
     def __init__(self, design: Design, world: World) -> None:
         self._world, self._design = world, design
@@ -114,6 +123,8 @@ class _Simulation:
         self._waiting: list[deque[_Call]] = [deque() for _ in range(design.replicas)]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
+        self._asking: dict[int, int] = {}
+        self._joined: dict[int, list[tuple[int, float]]] = {}
         self._calls: dict[str, list[float]] = {
             name: [] for name in ("begun", "ended", "outcome", "status", "degraded", "key", "id")
         }
@@ -169,6 +180,10 @@ class _Simulation:
             replicas = self._design.replicas
             in_turn = self._world.routing == "in turn"
             replica = number % replicas if in_turn else self._dice.randrange(replicas)
+            if self._world.coalesces and replica in self._asking:
+                self._joined.setdefault(self._asking[replica], []).append((number, now))
+                return
+            self._asking[replica] = number
             self._decide(_Call(number, now, replica, self._world.retries), now)
 
         return arrive
@@ -210,18 +225,14 @@ class _Simulation:
     def _forward(self, call: _Call, now: float) -> None:
         world, machine = self._world, self._machines[call.replica]
         arrived = now + NETWORK_S
-        latency, status = self._dice.expovariate(1 / world.latency_s), 200
-        fault = self._fault(arrived)
-        if fault == "error":
-            latency, status = 0.001, 500
-        elif fault == "slow":
-            latency += world.slow_s
-        elif fault == "hang":
-            latency = max(latency, world.timeout_s + 1.0)
-        took = min(latency, world.timeout_s)
-        good = latency < world.timeout_s and status == 200
-        answered = status if latency < world.timeout_s else 0  # given up: the connection is closed
-        self._note_arrival(call.replica, call.number, arrived, arrived + took, answered)
+        asked = [self._asked(arrived)]
+        if world.hedge_after_s and asked[0].ended > arrived + world.hedge_after_s:
+            asked.append(self._asked(arrived + world.hedge_after_s))
+        last = min((each.ended for each in asked if each.good), default=asked[-1].ended)
+        good = any(each.good for each in asked)
+        for each in asked:  # whoever is no longer waited for has its connection closed
+            status = each.status if each.ended <= last else 0
+            self._note_arrival(call.replica, call.number, each.at, min(each.ended, last), status)
 
         def finish(at: float) -> None:
             again = call.attempts_left and self._dice.random() < world.retry_share
@@ -235,7 +246,22 @@ class _Simulation:
             while waiting and not machine.keeps_waiting:
                 self._decide(waiting.popleft(), at)
 
-        self._at(arrived + took + NETWORK_S, finish)
+        self._at(last + NETWORK_S, finish)
+
+    def _asked(self, arrived: float) -> _Request:
+        """Draw what becomes of a request that arrives then."""
+        world = self._world
+        latency, status = self._dice.expovariate(1 / world.latency_s), 200
+        fault = self._fault(arrived)
+        if fault == "error":
+            latency, status = 0.001, 500
+        elif fault == "slow":
+            latency += world.slow_s
+        elif fault == "hang":
+            latency = max(latency, world.timeout_s + 1.0)
+        in_time = latency < world.timeout_s
+        ended = arrived + min(latency, world.timeout_s)
+        return _Request(arrived, ended, status if in_time else 0, in_time and status == 200)
 
     def _answer(
         self,
@@ -250,6 +276,9 @@ class _Simulation:
         row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status, "degraded": degraded}
         for name, value in (row | {"key": 0, "id": number}).items():
             self._calls[name].append(value)
+        self._asking = {replica: asking for replica, asking in self._asking.items() if asking != number}
+        for other, since in self._joined.pop(number, ()):
+            self._answer(other, since, ended, outcome, status, degraded=degraded)
 
     def _note_arrival(self, replica: int, number: int, at: float, ended: float, status: int) -> None:
         number = number if self._world.passes_ids_on else 0

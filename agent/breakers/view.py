@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import machines
+from agent.breakers import asking, machines
 from agent.breakers.course import follow
 from agent.breakers.decisions import (
     BLIND,
@@ -27,6 +27,7 @@ from agent.breakers.mapping import match
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent.breakers.asking import Asking
     from agent.breakers.decisions import Baseline, Decisions
     from agent.breakers.kinds import Machine
     from agent.breakers.mapping import Mapping
@@ -43,6 +44,7 @@ class View:
     """The calls and arrivals of one key, their mapping, the decisions and the course of states.
 
     ``asked`` are the decisions the breaker was asked for, ``decisions`` include aside answers.
+    ``asking`` is how calls become requests in the calm; calls that join another's request are left out.
     ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.  ``phases``
     are those in which the client itself did something else than call at a constant rate.
     """
@@ -54,6 +56,7 @@ class View:
     decisions: Decisions
     asked: Decisions
     baseline: Baseline
+    asking: Asking
     sees_refusals: bool
     course: Course
     phases: tuple[Phase, ...] = ()
@@ -194,8 +197,12 @@ def view(
 ) -> View:
     """Infer the course of the one breaker between *calls* and *arrivals*, matched by *mapping* if given."""
     mapping = mapping or match(calls, arrivals)
-    decisions = decide(calls, arrivals, mapping)
     first = min((fault.began for fault in faults), default=np.inf)
+    habits = asking.learn(calls, arrivals, mapping, until=first)
+    decisions = decide(calls, arrivals, mapping)
+    if habits.joined:  # nobody decided about those who waited for another's answer
+        joined = asking.joined_calls(calls, mapping)
+        decisions = decisions.where(~joined[decisions.call])
     baseline = learn(calls, decisions, until=first)
     told, sees_refusals = reveal(calls, decisions, baseline, faults)
     asked = without_given_up(calls, without_aside(calls, told, baseline), phases)
@@ -207,6 +214,7 @@ def view(
         decisions=decisions,
         asked=asked,
         baseline=baseline,
+        asking=habits,
         sees_refusals=sees_refusals,
         course=course_of(calls, asked, baseline, faults),
         phases=tuple(phases),

@@ -20,7 +20,7 @@ from agent.breakers.view import View, view
 from agent.proxy.client import ProxyClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from conftest import Stage
 
@@ -139,12 +139,13 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         own_clock: bool = False,
         spares: int = 0,
         replicas: int = 0,
+        dependency: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Exercised:
         needed(name, own_clock=own_clock)
-        dependency = starter.start("dependency", folder=stage.folder / "dependency")
-        started.append(dependency)
-        link = f"dependency=127.0.0.1:0->{dependency.address}"
+        behind = starter.start("dependency", folder=stage.folder / "dependency", **(dependency or {}))
+        started.append(behind)
+        link = f"dependency=127.0.0.1:0->{behind.address}"
         stage.start("agent.proxy", "--home", str(stage.home), "--link", link)
         state = until(lambda: (stage.home / "proxy.json").exists() and _state(stage))
         listen = ProxyClient(api=state["api"], token=state["token"]).links()[0]["listen"]
@@ -152,7 +153,7 @@ def exercise(stage: Stage, until: Callable[..., Any]) -> Callable[..., Exercised
         if replicas:
             settings["path"] = [listen] * replicas
         if spares:
-            settings["spare"] = [dependency.address] * spares
+            settings["spare"] = [behind.address] * spares
         folder = stage.folder / "target"
         target = starter.start(name, listen, folder=folder, own_clock=own_clock, **settings)
         started.append(target)

@@ -11,6 +11,7 @@ from typing import Protocol
 import httpx
 
 RETRIES = 2
+HEDGE_AFTER_S = 0.15
 BULKHEAD_CALLS = 10
 CHECK_EVERY_S = 0.3
 CHECKS_TO_RISE = 2
@@ -75,6 +76,7 @@ class Layers:
     retries: int = RETRIES
     _checker: asyncio.Task[None] | None = None
     _inside: int = 0
+    _asking: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
 
     async def ask(self, question: Question) -> Reply:
         """Ask the dependency and return whatever it says, errors included."""
@@ -126,6 +128,38 @@ class Layers:
                     return await inner(question)
                 await asyncio.sleep(pause_s * 2**attempt)
             return await inner(question)
+
+        return ask
+
+    def hedged(self, inner: Ask) -> Ask:
+        """Ask a second time when there is no answer after a while, and take the first good one."""
+
+        async def ask(question: Question) -> Reply:
+            waiting = {asyncio.ensure_future(inner(question))}
+            asked = set(waiting)
+            try:
+                done, waiting = await asyncio.wait(waiting, timeout=HEDGE_AFTER_S)
+                if not done:
+                    waiting.add(second := asyncio.ensure_future(inner(question)))
+                    asked.add(second)
+                while not any(each.exception() is None for each in done) and waiting:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                return min(done, key=lambda each: each.exception() is not None).result()
+            finally:
+                for each in asked:
+                    each.cancel()
+
+        return ask
+
+    def coalesced(self, inner: Ask) -> Ask:
+        """Let callers with the same key wait for the answer to the one who came first."""
+
+        async def ask(question: Question) -> Reply:
+            key = question.key
+            if key not in self._asking:
+                self._asking[key] = asyncio.ensure_future(inner(question))
+                self._asking[key].add_done_callback(lambda _: self._asking.pop(key))
+            return await asyncio.shield(self._asking[key])
 
         return ask
 

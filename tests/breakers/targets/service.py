@@ -36,9 +36,11 @@ ORDERS: dict[str, Callable[[Layers], Ask]] = {
     "retries": lambda on: on.retried(on.timely(on.checked(on.ask))),
     "breaker": lambda on: on.guarded(on.timely(on.checked(on.ask))),
     "breaker-around-retries": lambda on: on.guarded(on.retried(on.timely(on.checked(on.ask)))),
+    "hedged": lambda on: on.guarded(on.timely(on.hedged(on.checked(on.ask)))),
+    "coalesced": lambda on: on.coalesced(on.guarded(on.timely(on.checked(on.ask)))),
     "retries-around-breaker": lambda on: on.retried(on.guarded(on.timely(on.checked(on.ask)))),
 }
-"""How breaker and retries are put around the call, the outermost first."""
+"""How breaker, retries, hedging and coalescing are put around the call, the outermost first."""
 RULES = ("threshold", "open_s", "budget", "successes", "half_open")
 PASSED_ON = ("x-request-id", "traceparent")
 LIMITS = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
