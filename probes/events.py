@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent.model import UsageError
@@ -23,7 +23,7 @@ def count(
     """Return how often something happened in the last *window_s* seconds, repetitions counted.
 
     An event that was repeated counts as often as the API server says it happened, if its last time
-    lies in the window; clocks of cluster and agent are taken to agree.
+    lies in the window.  Now is what the API server says it is; the agent's own clock is not asked.
 
     Args:
         namespace: Where.
@@ -40,9 +40,9 @@ def count(
         raise UsageError(f"window_s: {window_s:g} is not above 0")
     asked = {"reason": reason, "involvedObject.kind": kind, "type": type}
     fields = ",".join(f"{key}={value}" for key, value in asked.items() if value)
-    since = datetime.now(UTC) - timedelta(seconds=window_s)
     with asking() as api:
-        found = api.items(f"{CORE}/namespaces/{namespace}/events", fields=fields)
+        found = list(api.items(f"{CORE}/namespaces/{namespace}/events", fields=fields))
+        since = api.now - timedelta(seconds=window_s)
         return sum(_times(each) for each in found if _last(each) >= since)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.model import Json
 
 BODY_MAX_BYTES = 16 << 20
+LEAST_S = 0.1
 POINTS_MAX = 11_000
 """What the server itself allows in one series."""
 
@@ -57,7 +58,7 @@ def range(  # noqa: A001  # the API's own word
     Args:
         url: As for :func:`value`, like *query*, *timeout_s* and *headers*.
         query: PromQL that comes to exactly one series.
-        window_s: Seconds back from now, > 0.
+        window_s: Seconds back from now, > 0; now is what the server's own clock says.
         step_s: Seconds between points, > 0; at most 11000 points.
         reduce: ``min``, ``max``, ``mean`` or ``last``.
         timeout_s: Seconds for the whole answer.
@@ -74,9 +75,11 @@ def range(  # noqa: A001  # the API's own word
         raise UsageError(f"window_s {window_s:g} and step_s {step_s:g}: above 0, at most {POINTS_MAX} points")
     if reduce not in ("min", "max", "mean", "last"):
         raise UsageError(f"reduce: {reduce!r} is none of min, max, mean, last")
-    now = time.time()
+    began = time.monotonic()
+    now = value(url=url, query="time()", timeout_s=timeout_s, headers=headers)  # the server's clock, not ours
+    left_s = max(LEAST_S, timeout_s - (time.monotonic() - began))
     asked = {"query": query, "start": str(now - window_s), "end": str(now), "step": str(step_s)}
-    found = _only(query, _ask(url, "query_range", asked, timeout_s, headers))
+    found = _only(query, _ask(url, "query_range", asked, left_s, headers))
     numbers = [_number(query, point) for point in found["values"]]
     if reduce == "mean":
         return math.fsum(numbers) / len(numbers)

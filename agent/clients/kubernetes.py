@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent import __version__
-from agent.clients.kubernetes_errors import Changed, Forbidden, KubernetesError, NotThere, kind_of
+from agent.clients.kubernetes_errors import (
+    Changed,
+    Forbidden,
+    KubernetesError,
+    NotThere,
+    Unreachable,
+    kind_of,
+)
 from agent.clients.kubernetes_place import Place, configured, own_namespace
-from agent.clients.kubernetes_streams import Attached
+from agent.clients.kubernetes_streams import Attached, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +41,7 @@ __all__ = [
     "KubernetesError",
     "NotThere",
     "Place",
+    "Unreachable",
     "connect",
     "own_namespace",
 ]
@@ -54,7 +64,15 @@ class Api:
 
     def __init__(self, client: ApiClient, place: Place) -> None:
         self._client = client
+        self._date: str | None = None
         self.place = place
+
+    @property
+    def now(self) -> datetime:
+        """The API server's clock, to the second, at its last answer here; ours where it has told none."""
+        if self._date is None:
+            return datetime.now(UTC)
+        return parsedate_to_datetime(self._date).astimezone(UTC)
 
     def get(self, path: str, *, timeout_s: float = TIMEOUT_S, **query: str | int) -> Object:
         """Return the object at *path*; a passing error is tried again, twice."""
@@ -155,7 +173,11 @@ class Api:
             if answer.status != 200:
                 _parsed(answer.status, answer.data, f"GET {path}")
             for line in answer:
-                yield dict(orjson.loads(line))
+                try:
+                    event: Object = orjson.loads(line)
+                except ValueError as error:
+                    raise KubernetesError(f"GET {path}: the watch ended in the middle of a line") from error
+                yield event
 
     def delete(self, path: str, body: Object | None = None, *, timeout_s: float = TIMEOUT_S) -> Object:
         """Delete the object at *path*; *body* are DeleteOptions."""
@@ -198,6 +220,7 @@ class Api:
         )
         try:
             answer = self._client.call_api(*request, _request_timeout=timeout_s).response
+            self._date = answer.headers.get("Date") or self._date
             try:
                 yield answer
             finally:
@@ -217,23 +240,23 @@ class Api:
     ) -> str:
         """Run *command* in a container and return what it wrote to both outputs, its errors included."""
         from kubernetes.client import CoreV1Api  # noqa: PLC0415
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
         from kubernetes.stream import stream  # noqa: PLC0415
 
-        try:
-            said: str = stream(
-                CoreV1Api(self._client).connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                container=container,
-                command=list(command),
-                stderr=True,
-                stdout=True,
-                _request_timeout=timeout_s,
+        def run() -> str:
+            return str(
+                stream(
+                    CoreV1Api(self._client).connect_get_namespaced_pod_exec,
+                    pod,
+                    namespace,
+                    container=container,
+                    command=list(command),
+                    stderr=True,
+                    stdout=True,
+                    _request_timeout=timeout_s,
+                )
             )
-        except ApiException as error:
-            raise KubernetesError(f"exec in {namespace}/{pod}/{container}: {error.reason}") from error
-        return said
+
+        return within(timeout_s + 1.0, run, f"exec in {namespace}/{pod}/{container}", late=lambda _: None)
 
     def attach(self, namespace: str, pod: str, container: str, *, timeout_s: float = TIMEOUT_S) -> Attached:
         """Open a stream to standard input and output of a running container.
@@ -241,11 +264,11 @@ class Api:
         It outlives this connection; whoever gets it closes it.
         """
         from kubernetes.client import ApiClient, CoreV1Api  # noqa: PLC0415
-        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
         from kubernetes.stream import stream  # noqa: PLC0415
 
         client = ApiClient(self._client.configuration)  # a stream takes its client over
-        try:
+
+        def run() -> Attached:
             socket = stream(
                 CoreV1Api(client).connect_get_namespaced_pod_attach,
                 pod,
@@ -257,10 +280,10 @@ class Api:
                 _preload_content=False,
                 _request_timeout=timeout_s,
             )
-        except (ApiException, OSError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise KubernetesError(f"attach to {namespace}/{pod}/{container}: {reason}") from error
-        return Attached(socket, f"{namespace}/{pod}/{container}")
+            return Attached(socket, f"{namespace}/{pod}/{container}")
+
+        what = f"attach to {namespace}/{pod}/{container}"
+        return within(timeout_s, run, what, late=lambda attached: attached.close())
 
 
 @contextmanager

@@ -42,6 +42,10 @@ class Forbidden(KubernetesError):
     """The API server knows us and does not let us (403), or something in front of it denies (any 4xx)."""
 
 
+class Unreachable(KubernetesError):
+    """The API server answers; the node of the pod that is to be spoken to answers it not, or too late."""
+
+
 DENIALS = ("denied request", "denied the request")
 """How a policy and a webhook say no; the status that goes with it is theirs to choose (422 by default)."""
 KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}

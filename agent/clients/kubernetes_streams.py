@@ -1,12 +1,24 @@
-"""A stream to standard input and output of a running container."""
+"""A stream to standard input and output of a running container, and what may come of opening one."""
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+import threading
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.clients.kubernetes_errors import KubernetesError
+from agent.clients.kubernetes_errors import KubernetesError, Unreachable, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HANDSHAKE = re.compile(r"Handshake status (\d+) (.*?) -\+-\+- .* -\+-\+- (.*)", re.DOTALL)
+"""How the websocket library says that a stream was not opened: status, reason, headers, body."""
+_NO_WAY = ("error dialing backend", "no route to host", "TLS handshake timeout", "i/o timeout")
+"""What the API server says when it does not get through to a node."""
 
 
 class Attached:
@@ -57,3 +69,59 @@ class Attached:
         """End it, which the container sees as the end of its input."""
         with suppress(Exception):  # it may have ended in any way already
             self._socket.close()
+
+
+def within[T](timeout_s: float, call: Callable[[], T], what: str, *, late: Callable[[T], None]) -> T:
+    """Return what *call* returns; the library has no time limit for opening a stream.
+
+    *late* gets what it returns after all when nobody waits any more.
+
+    Raises:
+        Unreachable: It took longer than *timeout_s*.
+        KubernetesError: It was refused.
+    """
+    outcome: list[T | Exception] = []
+    decided = threading.Lock()
+    given_up = False
+
+    def go() -> None:
+        try:
+            found: T | Exception = call()
+        except Exception as error:  # noqa: BLE001  # boundary: handed over to whoever waits
+            found = error
+        with decided:
+            if not given_up:
+                outcome.append(found)
+                return
+        if not isinstance(found, Exception):
+            late(found)
+
+    thread = threading.Thread(target=go, daemon=True, name="opening a stream")
+    thread.start()
+    thread.join(timeout_s)
+    with decided:
+        given_up = not outcome
+    if given_up:
+        raise Unreachable(f"{what}: nothing was heard for {timeout_s:g} s")
+    if isinstance(outcome[0], Exception):
+        raise refusal(outcome[0], what) from outcome[0]
+    return outcome[0]
+
+
+def refusal(error: Exception, what: str) -> KubernetesError:
+    """Return *error* of the stream library as one of ours, with the API server's own words."""
+    says = str(getattr(error, "reason", None) or error)
+    found = _HANDSHAKE.match(says)
+    if found is None:
+        return KubernetesError(f"{what}: {says}")
+    status, body = int(found[1]), found[3].strip()
+    if body.startswith(("b'", 'b"')):
+        with suppress(ValueError, SyntaxError):
+            body = ast.literal_eval(body).decode(errors="replace")
+    message = body or found[2]
+    with suppress(ValueError, AttributeError):
+        message = json.loads(body).get("message") or message
+    kind = kind_of(status, message)
+    if status >= 500 and any(each in message for each in _NO_WAY):
+        kind = Unreachable
+    return kind(f"{what}: {status}: {message}", status=status)

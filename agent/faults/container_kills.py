@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent.clients.kubernetes import Api, Object
     from agent.faults.pod_choice import Floor, Target
-    from agent.faults.pod_streams import Kit
+    from agent.faults.pod_injectors import Kit
     from agent.model import Json
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from agent.clients import kubernetes, nft
 from agent.faults import container_kills, pod_streams
 from agent.faults.packet_scope import check_duration
 from agent.faults.pod_choice import candidates, check_minimum, spared
-from agent.faults.pod_streams import Kit
+from agent.faults.pod_injectors import Kit
 from agent.model import Call, UsageError
 from agent.safety.door import inject
 from agent.safety.targets import choose

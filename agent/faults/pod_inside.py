@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.faults.packet_scope import Network
     from agent.faults.pod_choice import Target
     from agent.faults.pod_follow import Near
-    from agent.faults.pod_streams import Kit
+    from agent.faults.pod_injectors import Kit
     from agent.injector.orders import Order
     from agent.model import Json
 

@@ -11,8 +11,8 @@ from agent.faults.packet_cuts import GRAIN
 from agent.faults.packet_scope import check_delay
 from agent.faults.pod_far import Far
 from agent.faults.pod_follow import Near
+from agent.faults.pod_injectors import Kit
 from agent.faults.pod_inside import Inside, put_inside
-from agent.faults.pod_streams import Kit
 from agent.injector.orders import Cut, Hold
 from agent.model import UsageError
 

@@ -13,12 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from agent.clients import kubernetes
-from agent.clients.kubernetes import KubernetesError, NotThere
+from agent.clients.kubernetes import KubernetesError, NotThere, Unreachable
+from agent.clients.kubernetes_errors import PASSING
 from agent.faults import pod_dose
 from agent.faults.kubernetes_rights import INSIDE, Right, missing
+from agent.faults.pod_injectors import NoInjector, add, await_running, container_of, state_of
 from agent.injector.orders import HEAL, RENEW, peers
-from agent.model import Fact, Refused, Unsupported
+from agent.model import Fact, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,34 +30,23 @@ if TYPE_CHECKING:
 
     from agent.clients.kubernetes import Api, Attached
     from agent.faults.packet_scope import Network
+    from agent.faults.pod_injectors import Kit
     from agent.injector.orders import Order
     from agent.model import Json
 
-RUNS_WITHIN_S = 30.0
-"""An image that is on the node runs within a second; one that has to be pulled takes longer."""
+log = structlog.get_logger()
+
 ANSWERS_WITHIN_S = 5.0
+ATTACH_PAUSES_S = (0.2, 0.5)
+ANSWERED_WITHIN = 2 / 3
+"""This share of a lease is waited for all answers to a beat: pods that are silent cost the others nothing."""
 CARRIED_OUT_WITHIN_S = 15.0
 """A delay of a second, or a volume that is filled, takes a while to be seen."""
 ENDS_WITHIN_S = 5.0
+LAPSES_WITHIN_S = 1.0
+"""After its lease: how late an injector, or the kernel, may end it."""
 POLL_S = 0.1
 READ = Right(resource="pods", verb="get")
-HOPELESS = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
-
-
-class NoInjector(KubernetesError):
-    """The injector did not come up in a pod, or did not do what it was told to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kit:
-    """What the ephemeral container of an injector needs beside the image."""
-
-    image: str
-    capabilities: tuple[str, ...]
-    mounts: tuple[tuple[str, str], ...] = ()
-    """Volumes of the pod by name, and where the injector sees each."""
-    target: str | None = None
-    """The container whose processes the injector sees."""
 
 
 @dataclass(slots=True)
@@ -65,6 +58,14 @@ class Held:
     lock: threading.Lock = field(default_factory=threading.Lock)
     log: pod_dose.ArrivalLog | None = None
     watch: Watch | None = None
+    over: bool = False
+    """Whether it is being taken out; what was said is kept until that has come to its end."""
+
+    def lose(self, pod: str, why: str) -> None:
+        """Let go of the stream to *pod*, which ends the fault there; the dose tells *why*."""
+        self.streams.pop(pod).close()
+        ended = f"its lease was not renewed ({why}), so its dead man ended it"
+        self.said[pod] = {**self.said.get(pod, {}), "why": ended}
 
 
 class Watch(Protocol):
@@ -78,6 +79,10 @@ _held: dict[str, Held] = {}
 """What this process holds, by the name of the injection's nftables table."""
 _ended: dict[tuple[str, str], float] = {}
 """Table and pod -> when this process first saw that its injector had ended, monotonic."""
+_healed: set[tuple[str, str]] = set()
+"""Table and pod whose injector said itself, to this process, that it has taken everything out."""
+_unreached: dict[tuple[str, str], tuple[float, str]] = {}
+"""Table and pod -> since when nobody beats there and the pod's node answers nobody, and what that says."""
 
 
 def begin(
@@ -102,10 +107,10 @@ def begin(
     held = _held.setdefault(table, Held(log=None if log is None else pod_dose.ArrivalLog(log)))
     name = container_of(table)
     for pod, uid in pods.items():
-        _add(api, namespace, pod, uid, container=_container(name, kit))
-    for pod in pods:
-        _await_running(api, namespace, pod, name, wanted)
-        stream = api.attach(namespace, pod, name, timeout_s=ANSWERS_WITHIN_S)
+        add(api, namespace, pod, uid, name=name, kit=kit)
+    for pod, uid in pods.items():
+        await_running(api, namespace, pod, uid, name, wanted)
+        stream = _attached(api, namespace, pod, name)
         try:
             held.said[pod] = _give(stream, pod, orders[pod])
         except BaseException:
@@ -123,14 +128,26 @@ def ordered(api: Api, namespace: str, pod: str, uid: str, *, order: Order, kit: 
         KubernetesError: The API server said no.
     """
     name = container_of(order.table)
-    _add(api, namespace, pod, uid, container=_container(name, kit))
-    _await_running(api, namespace, pod, name, lambda: True)
-    stream = api.attach(namespace, pod, name, timeout_s=ANSWERS_WITHIN_S)
+    add(api, namespace, pod, uid, name=name, kit=kit)
+    await_running(api, namespace, pod, uid, name, lambda: True)
+    stream = _attached(api, namespace, pod, name)
     try:
         _give(stream, pod, order)
         yield
     finally:
         stream.close()
+
+
+def _attached(api: Api, namespace: str, pod: str, container: str) -> Attached:
+    """Open the stream; a passing refusal is asked again, as nothing has read from the container yet."""
+    for pause in (*ATTACH_PAUSES_S, None):
+        try:
+            return api.attach(namespace, pod, container, timeout_s=ANSWERS_WITHIN_S)
+        except KubernetesError as error:
+            if pause is None or error.status not in PASSING or isinstance(error, Unreachable):
+                raise
+            time.sleep(pause)
+    raise AssertionError
 
 
 def watched_by(table: str, watch: Watch) -> None:
@@ -141,7 +158,7 @@ def watched_by(table: str, watch: Watch) -> None:
 
 def is_held(table: str) -> bool:
     """Whether this process holds the streams of *table*."""
-    return table in _held
+    return table in _held and not _held[table].over
 
 
 def change(table: str, networks: Sequence[Network]) -> None:
@@ -154,8 +171,8 @@ def change(table: str, networks: Sequence[Network]) -> None:
             try:
                 stream.say(json.dumps(peers(networks)))
                 _hear(stream, pod)
-            except KubernetesError:
-                held.streams.pop(pod).close()
+            except KubernetesError as error:
+                held.lose(pod, str(error))
 
 
 def _give(stream: Attached, pod: str, order: Order) -> dict[str, Any]:
@@ -182,11 +199,6 @@ def check_rights(api: Api, namespace: str) -> None:
         raise Refused(f"in namespace {namespace} the right is missing: {what}; nothing was touched")
 
 
-def container_of(table: str) -> str:
-    """Return the name of the ephemeral container that holds nftables table *table*."""
-    return table.replace("_", "-")[:40]
-
-
 def landed(*, table: str) -> Fact:
     """Tell what the injectors said: that it is in, and what they measured of their own."""
     said = _held[table].said
@@ -207,12 +219,12 @@ def renew(*, table: str, lease_s: float) -> Fact:
             try:
                 stream.say(json.dumps(RENEW))
             except KubernetesError as error:
-                held.streams.pop(pod).close()
+                held.lose(pod, str(error))
                 missed.append(str(error))
                 del beaten[pod]
+        deadline = time.monotonic() + lease_s * ANSWERED_WITHIN
         for pod, stream in beaten.items():
-            if why := _renewed(held, pod, stream, within_s=lease_s):
-                held.streams.pop(pod).close()
+            if why := _renewed(held, pod, stream, within_s=max(0.0, deadline - time.monotonic())):
                 missed.append(why)
     return Fact(holds=not missed, says="; ".join(missed))
 
@@ -222,8 +234,10 @@ def _renewed(held: Held, pod: str, stream: Attached, *, within_s: float) -> str 
     try:
         answer = _hear(stream, pod, within_s=within_s)
     except KubernetesError as error:
+        held.lose(pod, str(error))
         return str(error)
     if answer["is"] != "renewed":
+        held.streams.pop(pod).close()
         held.said[pod] = answer
         return f"{pod}: {answer.get('why') or answer}"
     if held.log is not None:
@@ -233,31 +247,43 @@ def _renewed(held: Held, pod: str, stream: Attached, *, within_s: float) -> str 
 
 def remove(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, str]) -> Fact | None:
     """Tell the injectors to heal, or take their rules out by a command; return the dose if it is known."""
-    held = _held.pop(table, None)
+    held = _held.get(table)
     if held is not None:
-        with held.lock:
-            for pod, stream in held.streams.items():
-                with suppress(KubernetesError):
-                    stream.say(json.dumps(HEAL))
-                    held.said[pod] = _hear(stream, pod)
-                stream.close()
+        _let_go(held, table)
     with kubernetes.connect(place) as api:
-        for pod, uid in pods.items():
-            _end(api, namespace, pod, uid, table)
+        unreached = {pod: why for pod, uid in pods.items() if (why := _end(api, namespace, pod, uid, table))}
     if held is None:
-        return None
+        return Fact(holds=False, says="; ".join(unreached.values())) if unreached else None
+    held.said |= {pod: {**held.said.get(pod, {}), "why": why} for pod, why in unreached.items()}
+    del _held[table]
     return pod_dose.dose(held.said, held.watch.stop() if held.watch else {})
+
+
+def _let_go(held: Held, table: str) -> None:
+    """Tell every injector that is still heard to heal, and end its stream, which heals as well."""
+    held.over = True
+    with held.lock:
+        for pod in list(held.streams):
+            stream = held.streams.pop(pod)
+            with suppress(KubernetesError):
+                stream.say(json.dumps(HEAL))
+                held.said[pod] = answer = _hear(stream, pod)
+                if answer.get("is") == "healed":
+                    _healed.add((table, pod))
+            stream.close()
 
 
 def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, str], lease_s: float) -> Fact:
     """Tell whether every injector has ended, and, where it did not end well, its lease too."""
     with kubernetes.connect(place) as api:
         for pod, uid in pods.items():
-            state = _state(api, namespace, pod, uid, container_of(table))
+            state = _look(api, namespace, pod, uid, table)
             if state is None:
                 continue
             if "running" in state:
-                return Fact(holds=False, says=f"the injector in {namespace}/{pod} still runs")
+                if (fact := _unknown(table, namespace, pod, lease_s)) is None:
+                    continue
+                return fact
             ended = state.get("terminated")
             # Counted since we saw it: the time that the pod's node wrote down is another clock's.
             since = time.monotonic() - _ended.setdefault((table, pod), time.monotonic()) if ended else 0.0
@@ -266,79 +292,62 @@ def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, s
     return Fact(holds=True)
 
 
-def _container(name: str, kit: Kit) -> dict[str, Any]:
-    return {
-        **({"targetContainerName": kit.target} if kit.target else {}),
-        "name": name,
-        "image": kit.image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-m", "agent.injector"],
-        "stdin": True,
-        "stdinOnce": True,
-        "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in kit.mounts],
-        "securityContext": {
-            "runAsUser": 0,
-            "runAsNonRoot": False,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"], "add": list(kit.capabilities)},
-        },
-    }
-
-
-def _add(api: Api, namespace: str, pod: str, uid: str, *, container: dict[str, Any]) -> None:
-    found = api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-    others = found["spec"].get("ephemeralContainers") or []
-    body = {"metadata": {"uid": uid}, "spec": {"ephemeralContainers": [*others, container]}}
-    try:
-        api.patch(f"/api/v1/namespaces/{namespace}/pods/{pod}/ephemeralcontainers", body)
-    except kubernetes.Forbidden as error:
-        wanted = ", ".join(container["securityContext"]["capabilities"]["add"]) or "no capability"
-        raise Unsupported(f"unsupported: no container with {wanted} may be put there: {error}") from error
-
-
-def _await_running(api: Api, namespace: str, pod: str, container: str, wanted: Callable[[], bool]) -> None:
-    deadline, last = time.monotonic() + RUNS_WITHIN_S, "no word from the kubelet"
-    while time.monotonic() < deadline and wanted():
-        state = _state(api, namespace, pod, None, container) or {}
-        if "running" in state:
-            return
-        if "terminated" in state:
-            raise NoInjector(f"the injector in {namespace}/{pod} ended at once: {state['terminated']}")
-        waiting = state.get("waiting") or {}
-        last = f"{waiting.get('reason', last)} {waiting.get('message', '')}".strip()
-        if waiting.get("reason") in HOPELESS:
-            break
-        time.sleep(POLL_S)
-    raise NoInjector(f"the injector in {namespace}/{pod} does not run: {last}")
-
-
-def _state(api: Api, namespace: str, pod: str, uid: str | None, container: str) -> dict[str, Any] | None:
-    """Return the state of *container*, empty before its first one; None if it or its pod is not there."""
-    try:
-        found = api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-    except NotThere:
+def _unknown(table: str, namespace: str, pod: str, lease_s: float) -> Fact | None:
+    """Tell of an injector that is listed as running; None if its node is lost, and its lease over since."""
+    since, says = _unreached.get((table, pod), (None, f"the injector in {namespace}/{pod} still runs"))
+    if since is None:
+        return Fact(holds=False, says=says)
+    left_s = since + lease_s + LAPSES_WITHIN_S - time.monotonic()
+    if left_s <= 0:
         return None
-    if uid is not None and found["metadata"]["uid"] != uid:
-        return None
-    wanted = [each["name"] for each in found["spec"].get("ephemeralContainers") or ()]
-    for each in found["status"].get("ephemeralContainerStatuses") or ():
-        if each["name"] == container:
-            return dict(each["state"])
-    return {} if container in wanted else None
+    return Fact(holds=False, says=f"{says}, {left_s:.0f} s from now", expected_by=time.time() + left_s)
 
 
-def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> None:
-    """Wait until the injector has ended; one that does not is left without its rules."""
-    deadline = time.monotonic() + ENDS_WITHIN_S
+def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> str | None:
+    """Wait until the injector has ended; one that does not is left without its rules.
+
+    Returns:
+        What is to be told of it if it can only have ended by its lease, since its node answers nobody.
+
+    Raises:
+        KubernetesError: It could not be ended, and nobody knows whether it will end.
+    """
+    began = time.monotonic()
+    known = (table, pod) in _unreached
     while True:
-        state = _state(api, namespace, pod, uid, container_of(table))
+        state = _look(api, namespace, pod, uid, table)
         if state is None or "running" not in state:
-            return  # one that starts later finds nobody who orders anything, and ends
-        if time.monotonic() > deadline:
+            _unreached.pop((table, pod), None)
+            return None  # one that starts later finds nobody who orders anything, and ends
+        if known or time.monotonic() - began > ENDS_WITHIN_S:
             break
         time.sleep(POLL_S)
     last = f"nft delete table inet {table} 2>/dev/null; kill -TERM 1"
-    api.exec(namespace, pod, container_of(table), ["sh", "-c", last])
+    try:
+        api.exec(namespace, pod, container_of(table), ["sh", "-c", last], timeout_s=ENDS_WITHIN_S)
+    except Unreachable as error:
+        says = f"the node of {namespace}/{pod} answers nobody ({error}): it ends there by its lease"
+        _unreached.setdefault((table, pod), (began, says))
+        return says
+    except NotThere:
+        return None
+    _unreached.pop((table, pod), None)
+    return None
+
+
+def _look(api: Api, namespace: str, pod: str, uid: str, table: str) -> dict[str, Any] | None:
+    """Return how the injector stands; None if it is not there, or has said itself that all is taken out.
+
+    Raises:
+        KubernetesError: The API server does not tell, and nobody else has.
+    """
+    try:
+        return state_of(api, namespace, pod, uid, container_of(table))
+    except KubernetesError as error:
+        if (table, pod) not in _healed:
+            raise
+        log.info("healed_first_hand", pod=f"{namespace}/{pod}", why=str(error))
+        return None
 
 
 def _hear(stream: Attached, pod: str, *, within_s: float = ANSWERS_WITHIN_S) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from agent.clients import kubernetes
 from agent.faults import pod_kills, pod_resources
 from agent.faults.pod_choice import Spared, candidates, check_minimum, spared
 from agent.faults.pod_follow import Near
+from agent.faults.pod_injectors import Kit
 from agent.faults.pod_inside import Inside, put_inside
-from agent.faults.pod_streams import Kit
 from agent.model import Call, UsageError
 from agent.safety.door import inject
 from agent.safety.targets import choose

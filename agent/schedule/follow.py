@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 WATCH_S = 240.0
 """A watch is asked to end after so long, so that a connection that died in silence is noticed."""
+SHORT_S = 1.0
+"""Who closes a watch sooner than that does it again: the next one waits a moment."""
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 GONE = 410
 
@@ -61,8 +64,10 @@ class Follower(threading.Thread):
                 with connect() as api:  # anew each time: the token may have been renewed
                     self._check(api)
                     since = self._list(api)
-                    failures = 0
+                    failures, began = 0, time.monotonic()
                     self._watch(api, since)
+                if time.monotonic() - began < SHORT_S:
+                    self._over.wait(PAUSES_S[0])
             except GamedayError as error:
                 pause = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
                 failures += 1

@@ -3,7 +3,7 @@
 set -eu
 
 PACKAGES="containerd runc containernetworking-plugins busybox-static nftables iproute2 openssl
-  util-linux mount buildah mmdebstrap"
+  util-linux mount buildah mmdebstrap gcc libc6-dev"
 
 if [ "$(id -u)" -ne 0 ]; then
   echo "tests/cluster/packages.sh: not root, nothing installed; what is missing is skipped by name" >&2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -23,6 +24,8 @@ from agent.faults.kubernetes_rights import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from middleman import Middleman
 
     from agent.faults.kubernetes_rights import Right
 
@@ -321,3 +324,28 @@ def lacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Sequence[Right], s
             return missing(api, rights, where)
 
     return become
+
+
+@pytest.fixture
+def middleman(cluster: Cluster) -> Iterator[Middleman]:
+    """A middleman before the API server, started."""
+    spec = importlib.util.spec_from_file_location("middleman", Path(__file__).with_name("middleman.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.Middleman(cluster.kubeconfig) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def skewed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, str]]:
+    """Return a function that makes the environment of processes whose wall clock is so many seconds ahead."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        none = "no C compiler, so no clock can be shifted; `make test-cluster` installs one"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(none)
+    library = tmp_path_factory.mktemp("clock") / "clock.so"
+    words = ("-shared", "-fPIC", "-O2", "-o", str(library), str(Path(__file__).with_name("clock.c")), "-ldl")
+    subprocess.run([str(compiler), *words], check=True)
+    return lambda ahead_s: {"LD_PRELOAD": str(library), "CLOCK_AHEAD_S": str(ahead_s)}

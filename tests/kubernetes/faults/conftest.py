@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import socket
-import ssl
 import subprocess
 import sys
-import threading
-from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPSConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,6 +76,30 @@ class Scene:
         self.stage.started.append(process)
         return Playing(process)
 
+    def run(
+        self, environ: dict[str, str], *faults: tuple[str, dict[str, Any]], hold_s: float
+    ) -> subprocess.Popen[str]:
+        """Start ``gameday run`` of *faults* (``module:name``, arguments), *hold_s* after the last one."""
+        steps = [_step(fault, {"namespace": self.namespace, **given}) for fault, given in faults]
+        steps[-1]["pauses"] = {"after": hold_s}
+        wanted = {"namespace": self.namespace, "name": "client", "which": "wanted"}
+        probe = _step("probes.deployments:replicas", wanted) | {"type": "probe", "tolerance": 1}
+        watch = {"every_s": 0.5, "abort_after_s": 90, "look_timeout_s": 5}
+        extension = {"timeout_s": 200, "blast_radius": {"count": 5}, "watch": watch, "recover_within_s": 5}
+        definition = {
+            "version": "1.0.0",
+            "title": "Nobody minds",
+            "description": "What happens on a bad day.",
+            "extensions": [{"name": "gameday", "during": {"unsteady_s_max": 60}, **extension}],
+            "runtime": {"rollbacks": {"strategy": "always"}},
+            "steady-state-hypothesis": {"title": "One client is wanted", "probes": [probe]},
+            "method": steps,
+            "rollbacks": [_step("agent.faults:heal", {})],
+        }
+        path = self.stage.folder / "bad-day.json"
+        path.write_text(json.dumps(definition))
+        return self.stage.start("agent", "run", str(path), "--json", **{**self.environ, **environ})
+
     def kill(self, **arguments: Any) -> dict[str, Any]:
         """Kill pods of the gateway and heal; return the first answer and the last one under ``end``."""
         playing = self.play(
@@ -134,82 +150,11 @@ class Scene:
         return "hello from" in self.kubectl("exec", "deployment/client", "--", "sh", "-c", ask)
 
 
-class Middleman:
-    """An HTTP server on loopback that hands everything on to the API server, except what it is told not to.
-
-    ``meddle`` gets method and path, and returns a status to answer with, ``"hang up"``, or None.
-    """
-
-    def __init__(self, kubeconfig: Path) -> None:
-        config = json.loads(kubeconfig.read_text())
-        self.meddle: Callable[[str, str], int | str | None] = lambda _method, _path: None
-        self.seen: list[tuple[str, str]] = []
-        cluster = config["clusters"][0]["cluster"]
-        self._upstream = urlsplit(cluster["server"])
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self._tls = ssl.create_default_context(cadata=authority)
-        middleman = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                middleman.answer(self)
-
-            do_GET = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815  # the names are the library's
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        cluster["server"] = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.config = config
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def __enter__(self) -> Self:
-        """Begin to answer."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer one request."""
-        self.seen.append((request.command, request.path))
-        verdict = self.meddle(request.command, request.path)
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        if verdict == "hang up":
-            request.close_connection = True
-            request.connection.shutdown(socket.SHUT_RDWR)
-            return
-        if isinstance(verdict, int):
-            status, said, kind = verdict, b'{"kind": "Status", "message": "meddled with"}', "application/json"
-        else:
-            status, said, kind = self._hand_on(request, body)
-        if verdict == "lose the answer":
-            request.close_connection = True
-            request.connection.shutdown(socket.SHUT_RDWR)
-            return
-        request.send_response(status)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(said)))
-        request.end_headers()
-        request.wfile.write(said)
-
-    def _hand_on(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes, str]:
-        kept = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "connection")}
-        upstream = HTTPSConnection(
-            str(self._upstream.hostname), self._upstream.port, timeout=20, context=self._tls
-        )
-        with closing(upstream):
-            upstream.request(request.command, request.path, body=body or None, headers=kept)
-            answer = upstream.getresponse()
-            return answer.status, answer.read(), answer.headers.get("Content-Type", "application/json")
+def _step(call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    module, _, name = call.partition(":")
+    module = module if "." in module else f"agent.faults.{module}"
+    provider = {"type": "python", "module": module, "func": name, "arguments": arguments}
+    return {"name": name.replace("_", "-"), "type": "action", "provider": provider}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +189,28 @@ def is_ready(pod: dict[str, Any]) -> bool:
 @pytest.fixture
 def scene(cluster: Any, namespace: str, web: Callable[..., Any], stage: Stage) -> Scene:
     """Three ready pods of a gateway, and a client that asks them from inside."""
-    client = web("client", namespace, replicas=1)
-    cluster.apply(web("gateway", namespace), client)
-    for name in ("gateway", "client"):
-        cluster.kubectl(
-            "--namespace", namespace, "rollout", "status", f"deployment/{name}", "--timeout=90s", within_s=95
-        )
+    _deploy(cluster, web("gateway", namespace), web("client", namespace, replicas=1))
     return Scene(cluster=cluster, namespace=namespace, stage=stage, kubeconfig=cluster.kubeconfig)
+
+
+@pytest.fixture
+def frail_scene(frail_cluster: Any, web: Callable[..., Any], stage: Stage) -> Scene:
+    """The same in a cluster of the test's own: the client on the first node, the gateway on the second."""
+    cluster = frail_cluster
+    cluster.kubectl("create", "namespace", "shop")
+    for name, closed, open_ in (("client", "node-2", "node-1"), ("gateway", "node-1", "node-2")):
+        cluster.kubectl("uncordon", open_)
+        cluster.kubectl("cordon", closed)
+        _deploy(cluster, web(name, "shop", replicas=1 if name == "client" else 3))
+    return Scene(cluster=cluster, namespace="shop", stage=stage, kubeconfig=cluster.kubeconfig)
+
+
+def _deploy(cluster: Any, *deployments: dict[str, Any]) -> None:
+    cluster.apply(*deployments)
+    for each in deployments:
+        name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
+        words = ("rollout", "status", f"deployment/{name}", "--timeout=90s")
+        cluster.kubectl("--namespace", namespace, *words, within_s=95)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +265,43 @@ def rules_of(rights: Iterable[Right]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def middleman(scene: Scene) -> Iterator[Middleman]:
-    """A middleman before the API server, started."""
-    with Middleman(scene.kubeconfig) as middleman:
-        yield middleman
+def denial(scene: Scene, until: Callable[..., Any]) -> Iterator[Callable[[str, str, str], None]]:
+    """Return a function that has the API server deny an operation on a resource, and scalings among it."""
+    name = f"{scene.namespace}-denies"
+    group = "admissionregistration.k8s.io"
+
+    def deny(api_group: str, resource: str, operation: str) -> None:
+        rule = {"apiGroups": [api_group], "apiVersions": ["*"], "resources": [resource]}
+        rule["operations"] = [operation]
+        spec = {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "message": "the change board says no"}],
+        }
+        here = {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}
+        binding = {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": here},
+        }
+        kinds = (("ValidatingAdmissionPolicy", spec), ("ValidatingAdmissionPolicyBinding", binding))
+        for kind, content in kinds:
+            meta = {"name": name}
+            scene.cluster.apply(
+                {"apiVersion": f"{group}/v1", "kind": kind, "metadata": meta, "spec": content}
+            )
+        until(lambda: _denied(scene, "scale", "deployment/gateway", "--replicas=2"))
+
+    yield deny
+    for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        scene.cluster.kubectl("delete", kind, name, "--ignore-not-found")
+    until(lambda: not _denied(scene, "scale", "deployment/gateway", "--replicas=2"))  # it lingers a moment
+
+
+def _denied(scene: Scene, *words: str) -> bool:
+    """Whether the API server denies by now what *words* for kubectl ask, as a dry run."""
+    try:
+        scene.kubectl(*words, "--dry-run=server")
+    except AssertionError as error:
+        return "change board" in str(error)
+    return False

@@ -11,7 +11,8 @@ import pytest
 from agent.faults.kubernetes_rights import RIGHTS
 
 if TYPE_CHECKING:
-    from conftest import Middleman, Scene
+    from conftest import Scene
+    from middleman import Middleman
 
     from agent.faults.kubernetes_rights import Right
 

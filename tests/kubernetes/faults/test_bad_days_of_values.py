@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import experiments
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from conftest import Home, Middleman, Scene
+    from conftest import Home, Scene
+    from middleman import Middleman
 
 pytestmark = pytest.mark.cluster
 
-FILE = Path(experiments.__path__[0]) / "kubernetes" / "survives-fewer-gateways.yaml"
 BACK_WITHIN_S = 30.0
 
 
@@ -41,14 +38,18 @@ def _beats(scene: Scene, home: Home) -> int:
 def test_an_agent_that_is_cut_off_for_half_a_minute_is_told_so(
     scene: Scene, home_of_restorers: Home, middleman: Middleman, until: Callable[..., Any]
 ) -> None:
-    """In the middle of `gameday run`: restored without it; healed when it is back, told, never HELD."""
-    environ = {**scene.environ, **home_of_restorers.environ}
-    environ |= scene.through(middleman.config, "cut-off")
-    process = scene.stage.start("agent", "run", str(FILE), "--json", **environ)
-    until(lambda: _replicas(scene) == 2, within_s=60)
-    until(lambda: any(each.landed for each in scene.stage.open_injections()))
+    """In the middle of `gameday run`: healed and restored without it, told when it is back, never HELD."""
+    environ = home_of_restorers.environ | scene.through(middleman.config, "cut-off")
+    gateway = {"selector": "app=gateway"}
+    cut = ("pod_networks:partition", {**gateway, "peers": ["pods/app=client"], "quantity": 2})
+    process = scene.run(environ, ("deployments:scale", {**gateway, "replicas": 2}), cut, hold_s=14)
+    until(lambda: sum(bool(each.landed) for each in scene.stage.open_injections()) == 2, within_s=90)
+    pods = [pod["status"]["podIP"] for uid, pod in scene.pods().items() if uid in scene.ready()]
+    assert not any(scene.answers(each) for each in pods)
     began = time.monotonic()
     middleman.meddle = lambda _method, _path: "hang up" if time.monotonic() - began < 30 else None
+    middleman.hang_up()
+    until(lambda: all(scene.answers(each) for each in pods))
     until(lambda: _replicas(scene) == 3, within_s=BACK_WITHIN_S)
     out, errors = process.communicate(timeout=150)
     told = json.loads(out)
@@ -58,7 +59,9 @@ def test_an_agent_that_is_cut_off_for_half_a_minute_is_told_so(
     )
     assert scene.stage.open_injections() == ()
     memo = json.loads((scene.stage.home / "runs" / told["run"] / "record.json").read_text())
-    assert "nobody had renewed its lease" in memo["injections"][0]["missed"]
+    missed = {each["fault"]: each["missed"] for each in memo["injections"]}
+    assert "nobody had renewed its lease" in missed["deployments.scale"]
+    assert "has ended), so its dead man ended it" in missed["pods.partition"]
     assert len(scene.ready()) == 3
     until(lambda: scene.leftovers(home_of_restorers.namespace) == [], within_s=60)
 
@@ -80,59 +83,19 @@ def test_an_api_server_that_is_slow_kills_no_run(
     assert playing.go_on() == {"healed": ["deployments.scale"]}
 
 
-@pytest.fixture
-def denial(scene: Scene, until: Callable[..., Any]) -> Iterator[Callable[[str, str, str], None]]:
-    """Return a function that lets the API server deny an operation on a resource, as a webhook would."""
-    name = f"{scene.namespace}-denies"
-    group = "admissionregistration.k8s.io"
-
-    def deny(api_group: str, resource: str, operation: str) -> None:
-        rule = {"apiGroups": [api_group], "apiVersions": ["*"], "resources": [resource]}
-        rule["operations"] = [operation]
-        spec = {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [rule]},
-            "validations": [{"expression": "false", "message": "the change board says no"}],
-        }
-        here = {"matchLabels": {"kubernetes.io/metadata.name": scene.namespace}}
-        binding = {
-            "policyName": name,
-            "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": here},
-        }
-        kinds = (("ValidatingAdmissionPolicy", spec), ("ValidatingAdmissionPolicyBinding", binding))
-        for kind, content in kinds:
-            meta = {"name": name}
-            scene.cluster.apply(
-                {"apiVersion": f"{group}/v1", "kind": kind, "metadata": meta, "spec": content}
-            )
-
-    yield deny
-    for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-        scene.cluster.kubectl("delete", kind, name, "--ignore-not-found")
-    until(lambda: not _denied(scene, "scale", "deployment/gateway", "--replicas=2"))  # it lingers a moment
-
-
-def _denied(scene: Scene, *words: str) -> bool:
-    """Whether the API server denies by now what *words* for kubectl ask, as a dry run."""
-    try:
-        scene.kubectl(*words, "--dry-run=server")
-    except AssertionError as error:
-        return "change board" in str(error)
-    return False
-
-
 def test_a_webhook_that_denies_is_a_refusal_that_quotes_it(
     scene: Scene, home_of_restorers: Home, denial: Callable[..., None], until: Callable[..., Any]
 ) -> None:
     """An eviction and a scaling: nothing was touched, and the words of who denied are in the sentence."""
     denial("*", "*/*", "*")
-    until(lambda: _denied(scene, "scale", "deployment/gateway", "--replicas=2"))
     before = scene.ready()
     told = _scale(scene, home_of_restorers).told()
     assert ("change board says no" in told["says"], told["error"]) == (True, "NoStandby"), told
     told = scene.play("pods:kill", namespace=scene.namespace, selector="app=gateway", wait_s=1).told()
     assert ("change board says no" in told["says"], told["error"]) == (True, "Refused"), told
+    given = {"namespace": scene.namespace, "selector": "app=gateway", "peers": ["pods/app=client"]}
+    told = scene.play("pod_networks:partition", **given).told()
+    assert ("change board says no" in told["says"], told["error"]) == (True, "Unsupported"), told
     assert (scene.ready(), _replicas(scene)) == (before, 3)
     assert scene.stage.open_injections() == ()
     until(lambda: scene.leftovers(home_of_restorers.namespace) == [], within_s=60)
@@ -146,7 +109,6 @@ def test_a_webhook_that_denies_the_way_back_is_the_loudest_word_until_it_is_gone
     told = playing.told()
     assert told.get("landed") is True, told
     denial("apps", "deployments/scale", "UPDATE")
-    until(lambda: _denied(scene, "scale", "deployment/gateway", "--replicas=2"))
     told = playing.go_on()
     assert (told["error"], "change board says no" in told["says"]) == ("NotRecovered", True), told
     assert _replicas(scene) == 1

@@ -1,28 +1,17 @@
-"""Pods that are replaced while their network is cut, peers by other names, and an agent that is cut off."""
+"""Pods that are replaced while their network is cut, and peers by other names."""
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-import time
-from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from conftest import Playing, Scene
 
 pytestmark = pytest.mark.cluster
-
-SILENT_FOR_S = 7.0
-"""A lease of three seconds, a beat that was on its way, and the second that Kubernetes rounds to."""
 
 
 def _cut(scene: Scene, image: str, environ: dict[str, str] | None = None, **arguments: Any) -> Playing:
@@ -110,71 +99,3 @@ def test_a_service_stands_for_its_own_address_and_its_endpoints(scene: Scene, ag
     assert not scene.answers(behind)
     assert playing.go_on() == {"healed": ["pods.partition"]}
     assert scene.answers(front)
-
-
-@contextmanager
-def _wire(server: str) -> Iterator[tuple[int, threading.Event]]:
-    """Yield a port that leads to *server*, and an event that lets nothing through any more, nor hangs up."""
-    far = urlsplit(server)
-    cut, ended = threading.Event(), threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-    sockets: list[socket.socket] = [listener]
-
-    def carry(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if cut.is_set():
-                    ended.wait()
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listener.accept()
-                other = socket.create_connection((far.hostname, far.port))
-                sockets.extend((near, other))
-                for pair in ((near, other), (other, near)):
-                    threading.Thread(target=carry, args=pair, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()[1], cut
-    finally:
-        ended.set()
-        for each in sockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-def test_an_agent_that_is_cut_off_from_the_cluster_keeps_nothing_broken(
-    scene: Scene, agent_image: str, until: Callable[..., Any]
-) -> None:
-    """It lives, its connections are open, and nothing goes through them: the lease in the pod ends it."""
-    config = json.loads(scene.kubeconfig.read_text())
-    cluster = config["clusters"][0]["cluster"]
-    with _wire(cluster["server"]) as (port, cut):
-        del cluster["certificate-authority-data"]
-        cluster |= {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}
-        playing = _cut(scene, agent_image, scene.through(config, "cut-off"))
-        (victim,) = _told(playing)["victims"]
-        (pod,) = [p for p in scene.pods().values() if victim.endswith(f"/{p['metadata']['name']}")]
-        assert not scene.answers(pod["status"]["podIP"])
-        cut.set()
-        since = time.time()
-        uid = pod["metadata"]["uid"]
-
-        def ended() -> str | None:
-            (status,) = scene.pods()[uid]["status"]["ephemeralContainerStatuses"]
-            at: str | None = status["state"].get("terminated", {}).get("finishedAt")
-            return at
-
-        at = until(ended, within_s=60.0)
-        assert datetime.fromisoformat(at).timestamp() - since < SILENT_FOR_S
-        assert scene.answers(pod["status"]["podIP"])
-        everybody = [psutil.Process(playing.process.pid)]
-        everybody += everybody[0].children(recursive=True)
-        for each in everybody:
-            each.kill()

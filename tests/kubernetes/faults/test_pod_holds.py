@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conftest import Playing, Scene
 
 pytestmark = pytest.mark.cluster
@@ -100,39 +95,6 @@ def test_requests_fail_with_the_status_that_was_asked_for(scene: Scene, agent_im
     assert "200" in _status(scene, victim)
     dose = _dose(scene)
     assert (dose["missed"], dose["failed"]) == (None, 1)
-
-
-def test_it_is_direct_again_at_once_when_the_agent_is_killed_with_everything(
-    scene: Scene, agent_image: str, until: Callable[..., Any]
-) -> None:
-    """The lease is a minute, so that nothing but the end of the stream can be what heals."""
-    told = _delay(scene, agent_image, {"GAMEDAY_LEASE_S": "60"})
-    victim, _ = _addresses(scene, told)
-    assert _took_s(scene, victim) >= LATENCY_MS / 1000 - 0.02
-    everybody = [psutil.Process(told["playing"].process.pid)]
-    everybody += everybody[0].children(recursive=True)
-    for each in everybody:
-        each.send_signal(signal.SIGSTOP)
-    for each in everybody:
-        each.kill()
-    began = time.monotonic()
-    until(lambda: 0 < _took_s(scene, victim) < LATENCY_MS / 1000 / 2)
-    assert time.monotonic() - began < 10.0
-
-
-def test_silence_ends_it_with_the_lease(scene: Scene, agent_image: str, until: Callable[..., Any]) -> None:
-    """An agent that hangs keeps its stream open and renews nothing."""
-    told = _delay(scene, agent_image)
-    victim, _ = _addresses(scene, told)
-    everybody = [psutil.Process(told["playing"].process.pid)]
-    everybody += everybody[0].children(recursive=True)
-    for each in everybody:
-        each.send_signal(signal.SIGSTOP)
-    try:
-        until(lambda: _took_s(scene, victim) < LATENCY_MS / 1000 / 2)
-    finally:
-        for each in everybody:
-            each.kill()
 
 
 def test_what_a_pod_opens_itself_is_slowed_towards_a_host_by_its_name(scene: Scene, agent_image: str) -> None:

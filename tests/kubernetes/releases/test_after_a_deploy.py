@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Stage
+    from middleman import Middleman
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -99,11 +100,13 @@ class Shop:
             changes |= {"probe": {**LOSES, "arguments": arguments}}
         return self.stage.experiment(**changes).replace(self.folder / "after.json")
 
-    def serve(self, home: str = "home") -> Agent:
-        """Start an agent."""
+    def serve(self, home: str = "home", **more: str) -> Agent:
+        """Start an agent, with *more* in its environment."""
         environ = {"GAMEDAY_LOG_LEVEL": "info", "GAMEDAY_HOME": str(self.stage.folder / home)}
         environ |= {"KUBECONFIG": str(self.cluster.kubeconfig), "GAMEDAY_NAMESPACES": self.namespace}
-        return Agent(self.stage.start("agent", "serve", "--experiments", str(self.folder), **environ))
+        return Agent(
+            self.stage.start("agent", "serve", "--experiments", str(self.folder), **{**environ, **more})
+        )
 
 
 @pytest.fixture
@@ -138,19 +141,32 @@ def test_a_rollout_is_followed_by_one_run_and_scaling_by_none(shop: Shop, until:
     assert shop.memories[0]["metadata"]["ownerReferences"][0]["name"] == "gateway"
 
 
-def test_of_two_agents_one_runs_it(shop: Shop, until: Callable[..., Any]) -> None:
-    """Both see the rollout; the second finds it claimed."""
+def test_of_two_agents_one_runs_it(
+    shop: Shop,
+    middleman: Middleman,
+    skewed: Callable[[int], dict[str, str]],
+    until: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Both see the rollout, two minutes of clock apart; a watch that is closed on them is begun anew."""
     shop.experiment()
-    agents = [shop.serve("one"), shop.serve("two")]
+    through = tmp_path / "through.kubeconfig"
+    through.write_text(json.dumps(middleman.config))
+    ahead = shop.serve("one", **skewed(60))
+    behind = shop.serve("two", **skewed(-60), KUBECONFIG=str(through))
+    agents = (ahead, behind)
     for agent in agents:
         until(lambda agent=agent: agent.count("serving"))
     until(lambda: shop.memories)
+    until(lambda: any("watch=true" in path for _, path in middleman.seen))
     shop.deploy("2")
     until(lambda: sum(agent.count("run_ended") for agent in agents), within_s=60)
+    ahead.end()
+    middleman.hang_up()
+    until(lambda: behind.count("rollouts_unseen"))
     shop.deploy("3")
     until(lambda: sum(agent.count("run_ended") for agent in agents) == 2, within_s=60)
-    for agent in agents:
-        agent.end()
+    behind.end()
     assert sum(agent.count("run_ended") for agent in agents) == 2
 
 
