@@ -43,6 +43,9 @@ type Json = None | bool | int | float | str | list[Json] | dict[str, Json]
 class GamedayError(Exception):
     """Anything this program says no to; the message says what, where, and what to do."""
 
+    found: Fact | None = None
+    """What an undo that failed had found out about the dose, and the next one may not."""
+
 
 class UsageError(GamedayError):
     """The user's mistake; nothing was touched."""

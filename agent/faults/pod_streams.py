@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -213,9 +213,7 @@ def renew(*, table: str, lease_s: float) -> Fact:
     missed = []
     with held.lock:
         beaten = dict(held.streams)
-        for pod, stream in list(
-            beaten.items()
-        ):  # all before any answer: one that hangs must not cost the others
+        for pod, stream in list(beaten.items()):  # all before any answer, for the sake of the others
             try:
                 stream.say(json.dumps(RENEW))
             except KubernetesError as error:
@@ -250,8 +248,14 @@ def remove(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str,
     held = _held.get(table)
     if held is not None:
         _let_go(held, table)
-    with kubernetes.connect(place) as api:
-        unreached = {pod: why for pod, uid in pods.items() if (why := _end(api, namespace, pod, uid, table))}
+    try:
+        with kubernetes.connect(place) as api:
+            ends = {pod: _end(api, namespace, pod, uid, table) for pod, uid in pods.items()}
+    except KubernetesError as error:
+        if held is not None and not (dose := pod_dose.dose(held.said, {})).holds:
+            error.found = dose
+        raise
+    unreached = {pod: why for pod, why in ends.items() if why}
     if held is None:
         return Fact(holds=False, says="; ".join(unreached.values())) if unreached else None
     held.said |= {pod: {**held.said.get(pod, {}), "why": why} for pod, why in unreached.items()}
@@ -263,14 +267,16 @@ def _let_go(held: Held, table: str) -> None:
     """Tell every injector that is still heard to heal, and end its stream, which heals as well."""
     held.over = True
     with held.lock:
-        for pod in list(held.streams):
-            stream = held.streams.pop(pod)
-            with suppress(KubernetesError):
+        for pod, stream in list(held.streams.items()):
+            try:
                 stream.say(json.dumps(HEAL))
                 held.said[pod] = answer = _hear(stream, pod)
+            except KubernetesError as error:
+                held.lose(pod, str(error))
+            else:
+                held.streams.pop(pod).close()
                 if answer.get("is") == "healed":
                     _healed.add((table, pod))
-            stream.close()
 
 
 def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, str], lease_s: float) -> Fact:

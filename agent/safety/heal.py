@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.model import Fact, InjectionState
+from agent.model import Fact, GamedayError, InjectionState
 from agent.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def heal(
         sleep(pause)
     if final:
         for injection, why in failures:
-            _give_up(store, injection, why.says)
+            _give_up(store, injection, why.says, doses.get(injection.id))
     left = tuple((f"{each.fault} {', '.join(each.victims)}", why.says) for each, why in failures)
     return Healed(healed=tuple(healed), left=left)
 
@@ -110,7 +110,8 @@ def _undo(injection: Injection) -> _Failure | tuple[Fact | None, Fact]:
         dose = injection.undo()
         gone = injection.gone_check()
     except Exception as error:  # noqa: BLE001  # boundary: undo and check are a fault's code
-        return _Failure(says=f"{type(error).__name__}: {error}")
+        found = error.found if isinstance(error, GamedayError) else None
+        return _Failure(says=f"{type(error).__name__}: {error}", dose=found)
     if not gone.holds:
         return _Failure(says=gone.says or "still there", expected_by=gone.expected_by, dose=dose)
     log.info("fault_gone", run=injection.run, fault=injection.fault, victims=injection.victims)
@@ -141,9 +142,13 @@ def _measured(injection: Injection) -> dict[str, object]:
     return dict(measured) if isinstance(measured, dict) else {}
 
 
-def _give_up(store: Store, injection: Injection, why: str) -> None:
+def _give_up(store: Store, injection: Injection, why: str, dose: Fact | None) -> None:
+    """Record that it may still be in, and what its dose was said to be: who heals it later cannot know."""
     log.error("NOT_RECOVERED", run=injection.run, fault=injection.fault, victims=injection.victims, why=why)
+    missed = {"missed": dose.says} if dose and not dose.holds and injection.missed is None else {}
     try:
-        store.update_injection(injection.id, state=InjectionState.NOT_RECOVERED, gone=False, error=why)
+        store.update_injection(
+            injection.id, state=InjectionState.NOT_RECOVERED, gone=False, error=why, **missed
+        )
     except StoreUnavailable as error:
         log.warning("heal_not_recorded", fault=injection.fault, why=str(error))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from agent.model import Injection
     from agent.safety.context import RunContext
 
 log = structlog.get_logger()
@@ -113,10 +114,11 @@ def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> Non
 def _keep_leases(run: RunContext, home: Path) -> None:
     """Renew the platforms' leases until this process ends."""
     store = Store(home)
+    keeping: dict[str, threading.Thread] = {}
     renewed: dict[str, float] = {}
     while True:
         try:
-            _renew_leases(store, run.id, renewed)
+            _renew_leases(store, run.id, renewed, keeping)
         except Exception as error:  # noqa: BLE001  # boundary: a lease that fails to renew ends its fault, which is safe
             log.warning("lease_not_renewed", run=run.id, why=str(error))
         time.sleep(BEAT_S)
@@ -134,11 +136,24 @@ def _replace_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> in
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _renew_leases(store: Store, run: str, renewed: dict[str, float]) -> None:
+def _renew_leases(
+    store: Store, run: str, renewed: dict[str, float], keeping: dict[str, threading.Thread]
+) -> None:
+    """Renew what is due, each in a thread of its own: a platform that hangs costs no other one its lease."""
     for injection in store.injections(run, open_only=True):
         if injection.renew is None or injection.lease_s is None or injection.applied_at is None:
             continue
         now = time.monotonic()
-        if now - renewed.get(injection.id, 0.0) >= injection.lease_s / 3:
+        is_due = now - renewed.get(injection.id, 0.0) >= injection.lease_s / 3
+        if is_due and not (injection.id in keeping and keeping[injection.id].is_alive()):
             renewed[injection.id] = now
-            injection.renew()
+            keeping[injection.id] = threading.Thread(target=_renew, args=(injection,), daemon=True)
+            keeping[injection.id].start()
+
+
+def _renew(injection: Injection) -> None:
+    assert injection.renew is not None
+    try:
+        injection.renew()
+    except Exception as error:  # noqa: BLE001  # boundary: as above, and a fault's code
+        log.warning("lease_not_renewed", run=injection.run, fault=injection.fault, why=str(error))

@@ -61,7 +61,7 @@ def test_an_agent_that_is_cut_off_for_half_a_minute_is_told_so(
     memo = json.loads((scene.stage.home / "runs" / told["run"] / "record.json").read_text())
     missed = {each["fault"]: each["missed"] for each in memo["injections"]}
     assert "nobody had renewed its lease" in missed["deployments.scale"]
-    assert "has ended), so its dead man ended it" in missed["pods.partition"]
+    assert "so its dead man ended it" in missed["pods.partition"]
     assert len(scene.ready()) == 3
     until(lambda: scene.leftovers(home_of_restorers.namespace) == [], within_s=60)
 
