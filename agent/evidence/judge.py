@@ -262,7 +262,7 @@ def _second_look(record: RunRecord) -> str:
     looked = [each for each in record.activities if each.section == "after" and each.met is False]
     at = looked[0].started_at if looked else record.ended_at or 0.0
     still_in = any(each.healed_at is None or each.healed_at > at for each in record.injections)
-    what = "".join(f": {each.name} was {_short(str(each.output))}" for each in looked[:1])
+    what = "".join(f": {each.name} was {_short(str(_number(each.output)))}" for each in looked[:1])
     return what + (", with the fault still in" if still_in else "")
 
 
