@@ -46,6 +46,8 @@ def _other_machine(view: View) -> str:
     """Say what it is instead of a breaker with three states; those are not made up."""
     machine = view.machine
     kept_back = int((~view.asked.forwarded).sum())
+    if machine.kind is Kind.UNCLEAR:
+        return f"{NAMES[machine.kind]}, and no states are told: {machine.why}."
     surely = "" if machine.confidence == "high" else f" ({machine.confidence} confidence)"
     return (
         f"{NAMES[machine.kind]}, no breaker with three states{surely}: {machine.why}. "

@@ -34,6 +34,11 @@ PRIOR = 4.0
 SURE = 20.0
 FEW_KEPT_BACK = 5
 CALM_EXCEPTIONS = 0.02
+DOUBTFUL_MAX = 0.5
+"""Where more of the matches than this could be otherwise, no states are told; of simulated breakers all were
+right up to 0.39, so that what is said below it is worth something."""
+WELL_KNOWN = 0.2
+"""The share of doubtful matches to come to, which goes with the rate."""
 SLOWER = 2.5
 """Calls are slow that take so many times as long as in the baseline."""
 
@@ -49,7 +54,7 @@ SAID = {
 
 def recognise(view: View) -> Machine:
     """Return the machine that explains the decisions of *view* best."""
-    return ejection(view) or _nothing(view) or _best(view)
+    return ejection(view) or _nothing(view) or _in_doubt(view) or _best(view)
 
 
 def _best(view: View) -> Machine:
@@ -113,6 +118,20 @@ def _nothing(view: View) -> Machine | None:
         why = f"{len(view.asked) - kept_back} of {len(view.asked)} calls were let through"
         return Machine(kind=Kind.NONE, why=why)
     return None
+
+
+def _in_doubt(view: View) -> Machine | None:
+    """Say that nobody knows who was let through, and what it would take."""
+    share, calls = view.mapping.doubtful_share, view.calls.begun
+    if share <= DOUBTFUL_MAX:
+        return None
+    rate_rps = len(calls) / max(float(np.ptp(calls)), 1e-3)
+    why = (
+        f"for {share:.0%} of the requests two calls were possible, so that nobody knows who was let through: "
+        "let the service pass x-request-id or traceparent on, or call it "
+        f"{rate_rps * WELL_KNOWN / share:.0f} times a second"
+    )
+    return Machine(kind=Kind.UNCLEAR, why=why, figures={"doubtful_share": share}, confidence="low")
 
 
 def _symbols(decisions: Decisions) -> Ints:

@@ -19,6 +19,7 @@ from agent.breakers.conduct import (
     retry_amplification,
 )
 from agent.breakers.estimate import Property, Status
+from agent.breakers.kinds import Kind
 from agent.breakers.timing import (
     failures_to_open,
     flaps,
@@ -43,7 +44,8 @@ def measure(view: View) -> dict[str, Property]:
     found = {name: function(view) for name, function in PROPERTIES.items()}
     if view.machine.three_state:
         return found
-    why = f"no breaker with three states ({view.machine.kind}): {view.machine.why}"
+    said = "what decides is" if view.machine.kind is Kind.UNCLEAR else "no breaker with three states:"
+    why = f"{said} {view.machine.kind}: {view.machine.why}"
     left_open = {
         name: Property(unit=each.unit, status=Status.INCONCLUSIVE, why=why)
         for name, each in found.items()

@@ -155,15 +155,16 @@ def _buckets(at: Floats, through: Flags, rates: Floats) -> Fit:
 
 def _followed(at: Floats, through: Flags, rate: Floats, size: Floats) -> Iterator[Flags]:
     """Yield for each decision which of the buckets it is an exception to, a moment early or late."""
-    tokens = size.copy()
+    tokens, slack = size.copy(), rate * GUARD_S
+    early, late = 1 - slack, 1 + slack
     for waited, admitted in zip(np.diff(at, prepend=at[0]).tolist(), through.tolist(), strict=True):
+        refilled = tokens + rate * waited
         if admitted:
-            yield tokens + rate * (waited + GUARD_S) < 1
+            yield refilled < early
+            tokens = np.maximum(np.minimum(size, refilled) - 1, 0)
         else:
-            yield np.minimum(size, tokens + rate * max(waited - GUARD_S, 0)) >= 1
-        tokens = np.minimum(size, tokens + rate * waited)
-        if admitted:
-            tokens = np.maximum(tokens - 1, 0)
+            yield refilled >= late if waited >= GUARD_S else tokens >= 1
+            tokens = np.minimum(size, refilled)
 
 
 def fixed_window(decisions: Decisions) -> Fit | None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.breakers.analysis import analyse
 from agent.breakers.simulate import Design, Truth, World, simulate
 from agent.breakers.states import State
 from agent.breakers.view import View, view
@@ -163,3 +164,13 @@ def test_without_ids_hardly_any_call_is_mistaken(half_open: str) -> None:
     assert sighted.mapping.by_id
     through = [set(each.decisions.call[each.decisions.forwarded].tolist()) for each in (blind, sighted)]
     assert len(through[0] ^ through[1]) < 0.01 * len(known.calls)
+
+
+def test_a_rate_too_low_for_sharp_states_is_said() -> None:
+    """With the rate that would do: fifty calls an open time."""
+    few, many = (
+        simulate(Design(open_s=2.0), World(rate_rps=rate, fault_ended=24.0, seed=2)) for rate in (15.0, 60.0)
+    )
+    noted = [analyse(each.calls, {"a": each.arrivals}, each.faults).notes for each in (few, many)]
+    assert any("calls a second its states" in note for note in noted[0])
+    assert noted[1] == ()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.breakers import chains
+from agent.breakers.analysis import analyse, to_json
 from agent.breakers.answer import plain_answer
 from agent.breakers.estimate import Status
 from agent.breakers.findings import find
@@ -91,6 +92,20 @@ def test_replicas_that_come_from_different_peers_are_counted(count: int) -> None
     machine = view(truth.calls, truth.arrivals, truth.faults).machine
     assert machine.kind is Kind.REPLICAS
     assert (machine.figures["replicas"], machine.figures["by"]) == (count, "peer")
+
+
+def test_no_state_is_told_where_nobody_knows_who_was_let_through() -> None:
+    """Without ids and with very many calls: it says so, and what it would take."""
+    world = World(
+        rate_rps=1500.0, passes_ids_on=False, fault_began=3.0, fault_ended=6.0, duration_s=9.0, latency_s=0.05
+    )
+    truth = simulate(Design(open_s=1.0), world)
+    found = analyse(truth.calls, {"link": truth.arrivals}, truth.faults)
+    told = to_json(found, wall_ahead_s=0.0)
+    assert told["mapping"]["doubtful_share"] > 0.5
+    assert told["streams"][0]["sequence"] == []
+    assert told["properties"]["time_to_half_open_s"]["status"] == "inconclusive"
+    assert "pass x-request-id or traceparent on, or call it" in told["answer"]
 
 
 def test_the_limit_of_a_rule_is_told() -> None:
