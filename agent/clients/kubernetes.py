@@ -25,7 +25,7 @@ from agent.clients.kubernetes_errors import (
     kind_of,
 )
 from agent.clients.kubernetes_place import Place, configured, own_namespace
-from agent.clients.kubernetes_streams import Attached, within
+from agent.clients.kubernetes_streams import OUTCOME, Attached, check_outcome, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -238,25 +238,36 @@ class Api:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> str:
-        """Run *command* in a container and return what it wrote to both outputs, its errors included."""
+        """Run *command* in a container and return what it wrote to both outputs, its errors included.
+
+        Raises:
+            Unreachable: The pod's node does not answer the API server.
+            KubernetesError: The API server said no.
+        """
         from kubernetes.client import CoreV1Api  # noqa: PLC0415
         from kubernetes.stream import stream  # noqa: PLC0415
 
-        def run() -> str:
-            return str(
-                stream(
-                    CoreV1Api(self._client).connect_get_namespaced_pod_exec,
-                    pod,
-                    namespace,
-                    container=container,
-                    command=list(command),
-                    stderr=True,
-                    stdout=True,
-                    _request_timeout=timeout_s,
-                )
-            )
+        what = f"exec in {namespace}/{pod}/{container}"
 
-        return within(timeout_s + 1.0, run, f"exec in {namespace}/{pod}/{container}", late=lambda _: None)
+        def run() -> str:
+            socket = stream(
+                CoreV1Api(self._client).connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=list(command),
+                stderr=True,
+                stdout=True,
+                _preload_content=False,
+            )
+            socket.run_forever(timeout=timeout_s)
+            outcome = str(socket.read_channel(OUTCOME))  # first: what comes next forgets all channels
+            said = str(socket.read_all())
+            socket.close()
+            check_outcome(outcome, what)
+            return said
+
+        return within(timeout_s + 1.0, run, what, late=lambda _: None)
 
     def attach(self, namespace: str, pod: str, container: str, *, timeout_s: float = TIMEOUT_S) -> Attached:
         """Open a stream to standard input and output of a running container.

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 _HANDSHAKE = re.compile(r"Handshake status (\d+) (.*?) -\+-\+- .* -\+-\+- (.*)", re.DOTALL)
 """How the websocket library says that a stream was not opened: status, reason, headers, body."""
-_NO_WAY = ("error dialing backend", "no route to host", "TLS handshake timeout", "i/o timeout")
+_NO_WAY = ("error dialing backend", "dial tcp", "no route to host", "TLS handshake timeout", "i/o timeout")
 """What the API server says when it does not get through to a node."""
+OUTCOME = 3
+"""The channel on which the API server says how a command ended, or why it could not begin."""
 
 
 class Attached:
@@ -103,9 +105,25 @@ def within[T](timeout_s: float, call: Callable[[], T], what: str, *, late: Calla
         given_up = not outcome
     if given_up:
         raise Unreachable(f"{what}: nothing was heard for {timeout_s:g} s")
+    if isinstance(outcome[0], KubernetesError):
+        raise outcome[0]
     if isinstance(outcome[0], Exception):
         raise refusal(outcome[0], what) from outcome[0]
     return outcome[0]
+
+
+def check_outcome(outcome: str, what: str) -> None:
+    """Tell of a command that never began: the API server opens its stream before it asks the node.
+
+    Raises:
+        Unreachable: The node said nothing, or the API server that it cannot get there.
+    """
+    if not outcome:
+        raise Unreachable(f"{what}: nothing was heard of how it ended")
+    if any(each in outcome for each in _NO_WAY):
+        with suppress(ValueError, AttributeError):
+            outcome = json.loads(outcome).get("message") or outcome
+        raise Unreachable(f"{what}: {outcome}")
 
 
 def refusal(error: Exception, what: str) -> KubernetesError:

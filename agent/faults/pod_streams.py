@@ -332,7 +332,8 @@ def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> str | None
     try:
         api.exec(namespace, pod, container_of(table), ["sh", "-c", last], timeout_s=ENDS_WITHIN_S)
     except Unreachable as error:
-        says = f"the node of {namespace}/{pod} answers nobody ({error}): it ends there by its lease"
+        log.info("node_unreachable", pod=f"{namespace}/{pod}", why=str(error))
+        says = f"the node of {namespace}/{pod} answers nobody: it ends there with its lease, unseen"
         _unreached.setdefault((table, pod), (began, says))
         return says
     except NotThere:
