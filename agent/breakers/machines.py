@@ -161,7 +161,7 @@ def _timed(view: View, decisions: Decisions) -> float:
     """Return how well one open time after each opening explains the decisions."""
     openings = np.array([step.after for step in view.course.transitions if step.to is State.OPEN])
     fit = rules.rested(decisions, openings)
-    return fit.likelihood if fit and fit.holds(decisions) else -np.inf
+    return fit.likelihood if fit and fit.fits(decisions) else -np.inf
 
 
 def _met_in_calm(view: View, decisions: Decisions, fit: rules.Fit) -> bool:

@@ -59,21 +59,26 @@ class Fit:
         share = max(ERROR, self.wrong / max(n, 1))
         return self.wrong * math.log(share) + (n - self.wrong) * math.log(1 - share)
 
-    def holds(self, decisions: Decisions) -> bool:
-        """Whether few decisions are exceptions, and it says when calls are let in again.
-
-        Of a row of calls kept back all but the last are explained by almost any limit; that the next one is
-        let in is what tells.  Two such moments can be met by chance, for a rule has two parameters.
-        """
+    def fits(self, decisions: Decisions) -> bool:
+        """Whether few of the calls that the rule is about are exceptions to it."""
         through = decisions.forwarded[: len(self.exceptions)]
         kept_back = np.flatnonzero(~through)
         if math.isnan(self.limit) or len(kept_back) == 0:
             return False
         among = int(through[kept_back[0] : kept_back[-1]].sum())
+        return self.wrong <= EXCEPTIONS * min(len(kept_back), among)
+
+    def holds(self, decisions: Decisions) -> bool:
+        """Whether it fits, and says when calls are let in again.
+
+        Of a row of calls kept back all but the last are explained by almost any limit; that the next one is
+        let in is what tells.  Two such moments can be met by chance, for a rule has two parameters.
+        """
+        through = decisions.forwarded[: len(self.exceptions)]
         back = np.flatnonzero(through[1:] & ~through[:-1]) + 1
         told = ~self.exceptions[back] & ~self.exceptions[back - 1]
-        few = self.wrong <= EXCEPTIONS * min(len(kept_back), among)
-        return bool(few and told.sum() > PARAMETERS and told.mean() >= 1 - EXCEPTIONS)
+        enough = told.sum() > PARAMETERS and told.mean() >= 1 - EXCEPTIONS
+        return self.fits(decisions) and bool(enough)
 
 
 def sliding(decisions: Decisions) -> Fit | None:

@@ -49,6 +49,12 @@ def test_what_is_open_until_a_fault_is_over_is_no_window_of_failures() -> None:
     assert judge(breaker(20_003_098, per_open=200.0, aside=(0.3,))).machine.kind is Kind.BREAKER
 
 
+def test_everybody_let_in_after_each_open_time_is_a_breaker() -> None:
+    """Under a hang alone its failures come, and would expire, together; one open time explains it as well."""
+    truth = simulate(Design(half_open="admit"), World(fault="hang", rate_rps=60.0, seed=4))
+    assert view(truth.calls, truth.arrivals, truth.faults).machine.kind is Kind.BREAKER
+
+
 @pytest.mark.parametrize(
     ("kind", "seed"),
     [
