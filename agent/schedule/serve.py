@@ -17,6 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from agent.catalog.problem import InvalidExperiment
 from agent.catalog.read import discover, read
+from agent.execution.spawn import fork_server_in_use
 from agent.jobs.adopting import adopt, orphans
 from agent.model import GamedayError, Verdict
 from agent.safety.context import run_folder
@@ -193,7 +194,8 @@ class Calendar:
         if self.stop.why is not None:
             return None
         try:
-            record = self.agent.run(experiment, stop=self.stop, because=because)
+            with fork_server_in_use():
+                record = self.agent.run(experiment, stop=self.stop, because=because)
         except GamedayError as error:
             log.error("run_failed", file=str(experiment.path), why=str(error))
             return None
