@@ -15,6 +15,8 @@ from agent.model import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.proxy.place import Place
+
 WITHIN_S = 840.0
 """What conformance.yaml leaves for an exercise, of its time limit."""
 
@@ -31,6 +33,20 @@ def breaker_test(
             show_default="dependency",
         ),
     ] = None,
+    pods: Annotated[
+        str,
+        typer.Option(
+            help="NAMESPACE/SELECTOR of the pods that call the dependency: the link is made inside each of "
+            "them, and the service is told nothing. With --towards, instead of --listen and --upstream."
+        ),
+    ] = "",
+    towards: Annotated[
+        str,
+        typer.Option(
+            help="The dependency as those pods call it: service/NAME:PORT, pods/SELECTOR:PORT, "
+            "host/NAME:PORT or ADDRESS:PORT."
+        ),
+    ] = "",
     key: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,6 +102,7 @@ def breaker_test(
     with errors(), open_home() as agent:
         kinds = _kinds(faults)
         links = places(link or [], listen, upstream)
+        _check_pods(pods, towards, links)
         names = [each.name for each in links]
         keys = _keys(key or [], names, entry)
         _check_expectations(expect)
@@ -94,6 +111,8 @@ def breaker_test(
         variables = {
             "entry": entry,
             "link": ",".join(names),
+            "pods": pods,
+            "towards": towards,
             "rate_rps": rate,
             "rate_max_rps": rate_max or 0.0,
             "kinds": ",".join(kinds),
@@ -113,7 +132,14 @@ def breaker_test(
             lines=lambda record: breaker_lines(record.breaker, record.started_at),
         )
         code = exercise(
-            agent, "conformance.yaml", variables, links, told, out=out, as_json=as_json, progress=Telling
+            agent,
+            "conformance.yaml",
+            variables,
+            [] if pods else links,
+            told,
+            out=out,
+            as_json=as_json,
+            progress=Telling,
         )
         raise typer.Exit(code)
 
@@ -135,6 +161,16 @@ def _keys(keys: Sequence[str], links: Sequence[str], entry: str) -> dict[str, st
     if ("{key}" in entry) != bool(found):
         raise UsageError("give --key and {key} in --entry together: the key has to be in what is called")
     return found
+
+
+def _check_pods(pods: str, towards: str, links: Sequence[Place]) -> None:
+    from agent.faults.pod_links import Ends
+
+    if not pods and not towards:
+        return
+    if len(links) > 1 or links[0].listen:
+        raise UsageError("--pods makes the one link itself: leave --listen and --upstream out")
+    Ends.parse(pods, towards)
 
 
 def _check_expectations(path: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.breakers import phases, protocol, trials
 from agent.breakers.states import State
-from agent.faults import clocks, heal
+from agent.faults import clocks
 from agent.faults.clocks import ClockError
 from agent.faults.traffic import surge
 from agent.model import DidNotLand, UsageError
@@ -113,7 +113,7 @@ class Extras:
 
     def _calm(self) -> None:
         """Take out what is in, and have the traffic as planned."""
-        heal()
+        self._exercise.heal()
         now = time.monotonic()
         if self._recorder.faults and self._recorder.faults[-1].ended > now:
             self._exercise.fault_over()
@@ -161,7 +161,7 @@ class Extras:
             self._exercise.fault("late-failure", began)
             self._until_opened(began, self._pace.patience_s)
             self._while_tried(began)
-            heal()
+            self._exercise.heal()
             self._exercise.fault_over()
             time.sleep(2 * protocol.patience_of_service_s(self._exercise.look()))
             self._again()
@@ -218,7 +218,7 @@ class Extras:
 
     def _again(self) -> None:
         """Take out what is in, and wait until it has closed."""
-        heal()
+        self._exercise.heal()
         if self._recorder.faults[-1].ended > time.monotonic():
             self._exercise.fault_over()
         self._recorder.end()
@@ -245,7 +245,7 @@ class Extras:
         self._recorder.begin("low-rate", rate_rps=rate_rps)
         self._until_opened(began, 2 * enough / rate_rps, failures=enough)
         opened = protocol.opened_since(self._exercise.look(), began)
-        heal()
+        self._exercise.heal()
         self._exercise.fault_over()
         self._recorder.end()
         return opened
@@ -273,7 +273,7 @@ class Extras:
                     max_duration_s=2 * open_s + 30.0,
                 )
                 self._exercise.wait(lambda seen, _: protocol.is_closed(seen), 2 * open_s)
-                heal()
+                self._exercise.heal()
                 self._recorder.end()
             self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.recover_limit_s(open_s))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.breakers import protocol
 from agent.breakers.live import misled
@@ -28,14 +28,46 @@ SLOW_SHARE = 0.6
 """A slow answer takes this share of the service's patience, so that it is late and still a success."""
 
 
+class Way(Protocol):
+    """How a link is broken: from outside it, as a link of the fault proxy, or from inside pods."""
+
+    def put(self, fault: str, *, link: str, max_duration_s: float, **fields: Any) -> None:
+        """Put *fault*, named and described as in :mod:`agent.faults.links`, on *link*."""
+
+    def heal(self) -> None:
+        """Take out everything that was put in, here and elsewhere."""
+
+
+class ByProxy:
+    """Links of the fault proxy at *proxy*, None for the one of this home."""
+
+    def __init__(self, proxy: str | None) -> None:
+        self._proxy = proxy
+
+    def put(self, fault: str, *, link: str, max_duration_s: float, **fields: Any) -> None:
+        """Put it on."""
+        faults: Mapping[str, Callable[..., Any]] = {
+            "fail_requests": links.fail_requests,
+            "partition": links.partition,
+            "delay": links.delay,
+            "refuse": links.refuse,
+            "reset": links.reset,
+        }
+        faults[fault](link=link, proxy=self._proxy, max_duration_s=max_duration_s, **fields)
+
+    def heal(self) -> None:
+        """Take out everything of this run."""
+        heal()
+
+
 class Exercise:
     """One exercise while it is played; also what its extra phases are played with."""
 
     def __init__(
-        self, recorder: Recorder, pace: Pace, dice: random.Random, *, proxy: str | None, within_s: float
+        self, recorder: Recorder, pace: Pace, dice: random.Random, *, way: Way, within_s: float
     ) -> None:
         self.recorder, self.pace, self.dice = recorder, pace, dice
-        self._proxy = proxy
+        self._way = way
         self._until = time.monotonic() + within_s
         self.slow_ms = 300.0
         self._step, self._state = Step(kind="", link=recorder.links[0]), State.CLOSED
@@ -117,7 +149,7 @@ class Exercise:
         if self._opened_under(kind):
             # Ended at a random moment of the open time, or every recovery looks alike.
             time.sleep(self.dice.uniform(0, protocol.open_time_s(self.look())))
-        heal()
+        self.heal()
         self.fault_over()
 
     def _hold_a_trial(self) -> None:
@@ -128,7 +160,7 @@ class Exercise:
         self.fault("hold", began)
         longest = 2 * protocol.open_time_s(self.look()) + self.pace.patience_s
         self.wait(lambda seen, _: protocol.is_closed(seen), longest)
-        heal()
+        self.heal()
         self.fault_over()
 
     def open(self) -> bool:
@@ -138,7 +170,7 @@ class Exercise:
         self.fault("error", began)
         longest = protocol.patience_s(self.look(), self.pace)
         opened = self.wait(lambda seen, _: seen.course.sequence[-1] is State.OPEN, longest)
-        heal()
+        self.heal()
         self.fault_over()
         return opened
 
@@ -161,19 +193,22 @@ class Exercise:
     def inject(self, kind: str, **more: Any) -> None:
         """Put one fault into the link that fails now."""
         path = self.recorder.path_of(self._step.key) if self._step.key else self.recorder.path_of_calls()
-        faults: Mapping[str, Callable[..., Any]] = {
-            "error": lambda **to: links.fail_requests(status=500, path=path, **to),
-            "not-found": lambda **to: links.fail_requests(status=404, **to),
-            "hang": links.partition,
-            "slow": lambda **to: links.delay(latency_ms=self.slow_ms, **to),
-            "refuse": links.refuse,
-            "reset": lambda **to: links.reset(
-                on="request", **to
-            ),  # with the connection none could be counted
+        faults: Mapping[str, tuple[str, dict[str, Any]]] = {
+            "error": ("fail_requests", {"status": 500, "path": path}),
+            "not-found": ("fail_requests", {"status": 404}),
+            "hang": ("partition", {}),
+            "slow": ("delay", {"latency_ms": self.slow_ms}),
+            "refuse": ("refuse", {}),
+            "reset": ("reset", {"on": "request"}),  # with the connection none could be counted
         }
         stays_s = self.pace.fault_limit_s(protocol.known_open_s(self.look()))
         longest = stays_s + self.pace.patience_s + self.pace.recover_max_s
-        faults[kind](link=self._step.link, proxy=self._proxy, max_duration_s=longest, **more)
+        fault, fields = faults[kind]
+        self._way.put(fault, link=self._step.link, max_duration_s=longest, **fields, **more)
+
+    def heal(self) -> None:
+        """Take out what is in, but not the link."""
+        self._way.heal()
 
     def fault(self, kind: str, began: float) -> None:
         """Note that a fault has been in since *began*."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.breakers.live import view_of
 from agent.breakers.phases import EXTRAS, PURPOSES
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from agent.breakers.streams import Arrivals, Calls, FaultWindow
     from agent.breakers.view import View
-    from agent.proxy.client import ProxyClient
 
 RECORDING = "breaker.recording.json"
 PROGRESS = "breaker.progress"
@@ -30,6 +29,26 @@ SETTLED_S = 1.5
 """A call that began so long ago has ended, while nothing is wrong, and its sample is written."""
 STEP_S = 0.1
 """A wall clock that moves by so much more or less than the monotonic one was set."""
+
+
+class Seen(Protocol):
+    """Where links are and what came over them; :class:`~agent.proxy.client.ProxyClient` is one."""
+
+    @property
+    def api(self) -> str:
+        """Where it is, for a person."""
+
+    def links(self) -> list[dict[str, Any]]:
+        """Return the links, each with its ``name``."""
+
+    def last_seq(self) -> int:
+        """Return the number of the last entry so far."""
+
+    def arrivals(self, since: int, limit: int) -> list[dict[str, Any]]:
+        """Return up to *limit* entries after *since*, oldest first."""
+
+    def open_requests(self, link: str) -> list[dict[str, Any]]:
+        """Return the requests that have no answer yet."""
 
 
 class Recorder:
@@ -42,7 +61,7 @@ class Recorder:
     def __init__(
         self,
         links: Sequence[str],
-        client: ProxyClient,
+        client: Seen,
         folder: Path,
         keys: Mapping[int, str],
         told: Mapping[str, str],
@@ -98,6 +117,11 @@ class Recorder:
         """Return the arrivals on each link so far."""
         entries = [*self._entries, *self._open]
         return {link: arrivals_of([each for each in entries if each["link"] == link]) for link in self.links}
+
+    def clock(self) -> dict[str, Any] | None:
+        """Return how well the clocks of arrivals are known, None where they are this host's."""
+        told: dict[str, Any] | None = getattr(self._client, "clock", lambda: None)()
+        return told
 
     def path_of(self, key: str) -> str:
         """Return a glob that only requests of *key* match at the link, "" if there is none to be seen."""
@@ -186,6 +210,7 @@ class Recorder:
             "phases": [asdict(each) for each in self.phases],
             "skipped": self.skipped,
             "clock_steps": self.clock_steps,
+            "clock": self.clock(),
             "arrivals": [*self._entries, *self._open],
         }
         (self.folder / RECORDING).write_text(json.dumps(recording))

@@ -1,7 +1,7 @@
 """Exercises a circuit breaker: makes its dependency fail in each way, as long as it takes to understand it.
 
-The faults are those of :mod:`agent.faults.links`, :mod:`agent.faults.traffic` and
-:mod:`agent.faults.clocks`; nothing here breaks anything by itself.
+The faults are those of :mod:`agent.faults.links` or :mod:`agent.faults.pod_links`, of
+:mod:`agent.faults.traffic` and :mod:`agent.faults.clocks`; nothing here breaks anything by itself.
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from __future__ import annotations
 import json
 import random
 import shlex
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import settings as settings_of
 from agent.breakers import comparison, phases
 from agent.breakers.analysis import analyse, to_json
+from agent.breakers.blur import blurred
 from agent.breakers.comparison import with_disagreements
 from agent.breakers.expect import held, parse
 from agent.breakers.protocol import Pace
 from agent.faults import links
 from agent.faults.breaker_extras import Extras
-from agent.faults.breaker_phases import Exercise
+from agent.faults.breaker_in_pods import led
+from agent.faults.breaker_phases import ByProxy, Exercise
 from agent.faults.breaker_recording import Recorder
 from agent.faults.clocks import Clock
+from agent.faults.pod_links import Ends, lead
 from agent.model import UsageError
 from agent.proxy.client import ProxyClient
 from agent.safety.context import current_run
@@ -32,6 +37,8 @@ from agent.whitebox.sources import Sources, listed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.faults.breaker_phases import Way
+    from agent.faults.breaker_recording import Seen
     from agent.model import Json
 
 RESULT = "breaker.json"
@@ -41,6 +48,8 @@ WHITEBOX = "breaker.whitebox.json"
 def exercise(
     *,
     link: str | Sequence[str],
+    pods: str = "",
+    towards: str = "",
     kinds: str | Sequence[str] = phases.DEFAULT,
     keys: str | Sequence[str] = (),
     key_links: str | Mapping[str, str] = "",
@@ -70,7 +79,12 @@ def exercise(
 
     Args:
         link: The link between the service and its dependency; of several (a list, or a text with commas)
-            each leads to a shard, or from a replica.
+            each leads to a shard, or from a replica.  With *pods* only what the one link is called.
+        pods: ``NAMESPACE/SELECTOR`` of the pods that call the dependency: the link is then made inside each
+            of them, by what :func:`agent.faults.pod_networks.delay` does it with, and the service is told
+            nothing.  The namespace has to be in ``GAMEDAY_NAMESPACES``, every pod within the radius.
+        towards: ``service/NAME:PORT``, ``pods/SELECTOR:PORT``, ``host/NAME:PORT`` or ``ADDRESS:PORT``: the
+            dependency as those pods call it.
         kinds: Some of error, hang, slow, refuse, reset, not-found, and of the extra phases late-success,
             late-failure, interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those
             extra phases that can tell something not known by then.  A list, or a text with commas.
@@ -99,18 +113,20 @@ def exercise(
         what :func:`agent.faults.links.fail_requests` returns.
 
     Raises:
-        UsageError: *key_links* or *expect* name what there is not.  Nothing was injected.
-        NoTargets: No such link.  Nothing was injected.
+        UsageError: *key_links* or *expect* name what there is not; *pods* without *towards*.  Nothing was
+            injected.
+        NoTargets: No such link, or pod.  Nothing was injected.
+        Unsupported, NoInjector: As :func:`agent.faults.pod_links.lead`.
         NoEvidence: No traffic, or none of it comes over a link: the service bypasses it.
         Refused, DidNotLand: As the faults of links and of the traffic raise them.
 
     Undo:
         Each fault's own; every fault is taken out before the next phase begins, and the traffic is as
-        planned.
+        planned.  A link in pods is taken out at the end.
 
     Dead man:
         Each fault's own: the reaper, and the lease that the proxy, or the traffic, itself holds; the clock's
-        is a timer process.
+        is a timer process.  In pods: the end of the stream, and the lease in the injector and in the kernel.
     """
     wanted, links_ = _listed(kinds), _listed(link)
     if unknown := [kind for kind in wanted if kind not in phases.NAMES]:
@@ -120,8 +136,10 @@ def exercise(
         raise UsageError(f"{strange[0]} names no link; there are {', '.join(links_)}")
     expectations = parse(Path(expect)) if expect else {}
     sources = Sources(listed(whitebox), links=links_)
+    ends = _ends(pods, towards, links_, proxy)
+    longest_s = within_s + fault_max_s + 2 * recover_max_s
     if current_run().leashed:
-        return links.fail_requests(link=links_[0], status=500, proxy=proxy)
+        return _on_the_leash(ends, links_[0], proxy, longest_s)
     pace = Pace(
         baseline_s=baseline_s,
         patience_s=patience_s,
@@ -131,14 +149,40 @@ def exercise(
         trials=trials,
     )
     names = {key_of(key): key for key in _listed(keys)}
-    recorder = Recorder(
-        links_, ProxyClient.of(settings_of.current(), proxy), current_run().folder, names, told
-    )
-    played = Exercise(recorder, pace, random.Random(seed), proxy=proxy, within_s=within_s)
-    with sources:
+    began = time.monotonic()
+    with ExitStack() as stack:
+        seen: Seen
+        way: Way
+        if ends is None:
+            seen, way = ProxyClient.of(settings_of.current(), proxy), ByProxy(proxy)
+        else:
+            seen = way = stack.enter_context(
+                led(ends, name=links_[0], max_duration_s=longest_s, calm_within_s=recover_max_s)
+            )
+        recorder = Recorder(links_, seen, current_run().folder, names, told)
+        left_s = within_s - (time.monotonic() - began)
+        played = Exercise(recorder, pace, random.Random(seed), way=way, within_s=left_s)
+        stack.enter_context(sources)
         played.play([kind for kind in wanted if kind in phases.KINDS])
         Extras(played, _clock(clock_set, clock_read, clock_url)).play(wanted)
     return _answer(recorder, expectations, sources)
+
+
+def _ends(pods: str, towards: str, links_: Sequence[str], proxy: str | None) -> Ends | None:
+    if not pods and not towards:
+        return None
+    if len(links_) > 1 or proxy:
+        raise UsageError("a link in pods is one, and of no proxy elsewhere: give one name and no proxy")
+    return Ends.parse(pods, towards)
+
+
+def _on_the_leash(ends: Ends | None, link: str, proxy: str | None, longest_s: float) -> dict[str, Json]:
+    """Return who would be hit."""
+    if ends is None:
+        return links.fail_requests(link=link, status=500, proxy=proxy)
+    told = lead(ends, name=link, max_duration_s=longest_s)
+    assert isinstance(told, dict), "on the leash nothing is led"
+    return told
 
 
 def pairs(told: str | Mapping[str, str]) -> dict[str, str]:
@@ -179,9 +223,12 @@ def _answer(recorder: Recorder, wanted: Mapping[str, Any], sources: Sources) -> 
         told=recorder.told,
         phases=recorder.phases,
     )
+    clock = recorder.clock()
     recorder.save()
     compared = sources.compared({each.link: each.view for each in answer.judged})
     found = to_json(with_disagreements(answer, compared), wall_ahead_s=ahead)
+    if clock is not None:
+        found = blurred(found, clock["uncertainty_s"]) | {"clock": clock}
     found |= {"skipped": recorder.skipped, "clock_steps": recorder.clock_steps}
     found["expectations"] = held(wanted, found)
     if sources:

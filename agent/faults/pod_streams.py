@@ -20,6 +20,7 @@ from agent.clients.kubernetes import KubernetesError, NotThere, Unreachable
 from agent.clients.kubernetes_errors import PASSING
 from agent.faults import pod_dose
 from agent.faults.kubernetes_rights import INSIDE, Right, missing
+from agent.faults.pod_clocks import Exchange
 from agent.faults.pod_injectors import NoInjector, add, await_running, container_of, state_of
 from agent.injector.orders import HEAL, RENEW, peers
 from agent.model import Fact, Refused
@@ -66,6 +67,14 @@ class Held:
         self.streams.pop(pod).close()
         ended = f"its lease was not renewed ({why}), so its dead man ended it"
         self.said[pod] = {**self.said.get(pod, {}), "why": ended}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What an injector says to a line, and the four moments of the exchange."""
+
+    says: Mapping[str, Any]
+    exchange: Exchange
 
 
 class Watch(Protocol):
@@ -173,6 +182,46 @@ def change(table: str, networks: Sequence[Network]) -> None:
                 _hear(stream, pod)
             except KubernetesError as error:
                 held.lose(pod, str(error))
+
+
+def ask_all(table: str, line: Mapping[str, Json]) -> dict[str, Answered]:
+    """Say *line* to every injector of *table* and return what each says to it, by pod; see :func:`ask`."""
+    held = _held.get(table)
+    return {pod: ask(table, line, pod=pod) for pod in (list(held.said) if held else [""])}
+
+
+def ask(table: str, line: Mapping[str, Json], *, pod: str) -> Answered:
+    """Say *line* to the injector of *table* in *pod* and return what it says to it.
+
+    Raises:
+        NoInjector: Another process holds the streams, or the injector has ended.
+        KubernetesError: It does not answer; it is let go of, and heals.
+    """
+    held = _held.get(table)
+    if held is None or held.over:
+        raise NoInjector("nobody in this process holds the streams")
+    with held.lock:
+        if pod not in held.streams:
+            why = held.said.get(pod, {}).get("why") or "its stream has ended"
+            raise NoInjector(f"the injector in {pod} is gone: {why}")
+        return _ask(held, pod, held.streams[pod], line)
+
+
+def _ask(held: Held, pod: str, stream: Attached, line: Mapping[str, Json]) -> Answered:
+    asked = time.monotonic()
+    try:
+        stream.say(json.dumps(line))
+        answer = _hear(stream, pod)
+    except KubernetesError as error:
+        held.lose(pod, str(error))
+        raise
+    answered = time.monotonic()
+    if "heard" not in answer:
+        why = str(answer.get("says") or answer.get("why") or answer)
+        held.lose(pod, why)
+        raise NoInjector(f"{pod}: {why}")
+    times = Exchange(asked=asked, heard=answer["heard"], told=answer["told"], answered=answered)
+    return Answered(says=answer, exchange=times)
 
 
 def _give(stream: Attached, pod: str, order: Order) -> dict[str, Any]:

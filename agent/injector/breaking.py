@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from agent.injector.orders import Cut, Fill, Hold, Kill, Order, Stress
+from agent.injector.orders import Cut, Fill, Hold, Kill, Lead, Order, Stress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,12 +39,40 @@ class Breaking(Protocol):
         """Take it out; return the dose, None when it is not known."""
 
 
+@runtime_checkable
+class Leading(Protocol):
+    """What toxics can be put on while it is in; each answer is what is told of it."""
+
+    def put_toxic(self, name: str, toxic: dict[str, Any]) -> Mapping[str, Json]:
+        """Put *toxic* on; ``holds`` says whether it is.
+
+        Raises:
+            UsageError: It makes no sense.
+        """
+
+    def take_toxic(self, name: str) -> Mapping[str, Json]:
+        """Take it off; ``dose`` is what it did, None where it is not there."""
+
+    def toxics(self) -> Mapping[str, Json]:
+        """Return the ``names`` of those that are on."""
+
+    def arrivals(self, since: int) -> Mapping[str, Json]:
+        """Return the ``requests`` after entry *since*, and those that are still ``open``.
+
+        ``seq`` is where to go on from, and ``more`` whether there is more already.
+        """
+
+
 def breaking_of(order: Order) -> Breaking:
     """Return what carries out *order*; imported only when it is wanted, since a pod waits for it."""
     if isinstance(order, Cut):
         from agent.injector.cuts import CutOff  # noqa: PLC0415
 
         return CutOff(order)
+    if isinstance(order, Lead):
+        from agent.injector.leads import Led  # noqa: PLC0415
+
+        return Led(order)
     if isinstance(order, Hold):
         from agent.injector.holds import Held  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import nft
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RENEW: dict[str, Json] = {"do": "renew"}
 HEAL: dict[str, Json] = {"do": "heal"}
+TOXICS: dict[str, Json] = {"do": "toxics"}
 SHORTEST_LEASE_S, LONGEST_LEASE_S = 0.2, 60.0
 SHORTEST_ID = 12
 WAYS = ("netem", "proxy")
@@ -107,6 +108,17 @@ class Hold(Scoped):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lead(Hold):
+    """Lead the connections in *scope* through a proxy that holds nothing until it is told to.
+
+    Later lines put toxics on it and take them off, and ask what came over it; the lease is that of all.
+    """
+
+    toxic: dict[str, Any] = field(default_factory=dict)
+    ways: tuple[str, ...] = ("proxy",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stress(Order):
     """Use *cores* processors and *memory_bytes* of memory."""
 
@@ -150,7 +162,14 @@ class Kill(Order):
             raise UsageError("signal or container_id makes no sense")
 
 
-VERBS: dict[type[Order], str] = {Cut: "cut", Hold: "hold", Stress: "stress", Fill: "fill", Kill: "kill"}
+VERBS: dict[type[Order], str] = {
+    Cut: "cut",
+    Hold: "hold",
+    Lead: "lead",
+    Stress: "stress",
+    Fill: "fill",
+    Kill: "kill",
+}
 _KINDS = {verb: kind for kind, verb in VERBS.items()}
 
 
@@ -178,6 +197,21 @@ def read(line: bytes) -> Order:
 def peers(networks: Iterable[Network]) -> dict[str, Json]:
     """Return the line that says who the peers are by now, hosts apart."""
     return {"do": "peers", "networks": [str(network) for network in networks]}
+
+
+def put_toxic(name: str, toxic: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the line that puts *toxic* on a proxy that connections are led through."""
+    return {"do": "put", "name": name, "toxic": dict(toxic)}
+
+
+def take_toxic(name: str) -> dict[str, Json]:
+    """Return the line that takes a toxic off again."""
+    return {"do": "take", "name": name}
+
+
+def arrivals(since: int) -> dict[str, Json]:
+    """Return the line that asks what came over the proxy after the entry *since*."""
+    return {"do": "arrivals", "since": since}
 
 
 def _scope_to_json(scope: Scope) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Proxied:
         self._space = netns.own()
         self._listening = listening()
         times = {"lease_s": order.lease_s, "max_duration_s": order.max_duration_s}
-        self._proxy = Proxy({**order.toxic, **times}, everywhere=order.scope.direction != "egress")
+        toxic = {**order.toxic, **times} if order.toxic else None
+        self._proxy = Proxy(toxic, everywhere=order.scope.direction != "egress")
         self._told = 0
 
     def check(self) -> None:
@@ -114,22 +115,26 @@ class Proxied:
         told = self._proxy.end() if self._proxy.port else None
         found = nft.table(self._space, self._order.table)
         nft.delete(self._space, self._order.table)
-        return None if told is None else _dose(self._order, found, *told)
+        return None if told is None else self._dose(found, *told)
 
+    def _dose(self, table: Table | None, dose: Mapping[str, float], ended: int) -> Fact:
+        fails = self._order.toxic["kind"] == "fail_requests"
+        measured: dict[str, Json] = {
+            **self._connections(table, ended),
+            "failed" if fails else "held": dose["n"],
+            **{name: value for name, value in dose.items() if name.startswith("held_")},
+        }
+        says = ""
+        if not dose["n"]:
+            says = f"met no traffic on the {measured['connections']} connections that were opened meanwhile"
+            says = "failed no request; it knows HTTP/1.1 without TLS" if fails else says
+        return Fact(holds=not says, says=says, measured=measured)
 
-def _dose(order: Hold, table: Table | None, dose: Mapping[str, float], ended: int) -> Fact:
-    packets = table.packets if table else {"met": 0, "resets": 0}
-    fails = order.toxic["kind"] == "fail_requests"
-    own = 0 if order.scope.direction == "ingress" else 1
-    measured: dict[str, Json] = {
-        "connections": max(0, packets["met"] - own),
-        "connections_reset": packets["resets"],
-        "connections_ended_by_healing": ended,
-        "failed" if fails else "held": dose["n"],
-        **{name: value for name, value in dose.items() if name.startswith("held_")},
-    }
-    says = ""
-    if not dose["n"]:
-        says = f"met no traffic on the {measured['connections']} connections that were opened meanwhile"
-        says = "failed no request; it knows HTTP/1.1 without TLS" if fails else says
-    return Fact(holds=not says, says=says, measured=measured)
+    def _connections(self, table: Table | None, ended: int) -> dict[str, Json]:
+        packets = table.packets if table else {"met": 0, "resets": 0}
+        own = 0 if self._order.scope.direction == "ingress" else 1
+        return {
+            "connections": max(0, packets["met"] - own),
+            "connections_reset": packets["resets"],
+            "connections_ended_by_healing": ended,
+        }

@@ -14,7 +14,7 @@ import uvloop
 
 from agent.injector.redirects import PROXY_MARK
 from agent.injector.sockets import has_ipv6, original_destination
-from agent.model import Unsupported
+from agent.model import Unsupported, UsageError
 from agent.proxy.arrivals import Arrivals
 from agent.proxy.link import Link
 from agent.proxy.pair import RESET
@@ -32,9 +32,9 @@ EVERYBODY = {False: ("127.0.0.1", "::1"), True: ("0.0.0.0", "::")}  # noqa: S104
 
 
 class Proxy:
-    """A link with one toxic, in a thread of its own; it ends with the process."""
+    """A link with a toxic from the beginning, or none, in a thread of its own; it ends with the process."""
 
-    def __init__(self, toxic: dict[str, Any], *, everywhere: bool) -> None:
+    def __init__(self, toxic: dict[str, Any] | None, *, everywhere: bool) -> None:
         """*everywhere* listens on the pod's own addresses, too, where redirected peers arrive."""
         self._raw = toxic
         self._hosts = [EVERYBODY[everywhere][0], *([EVERYBODY[everywhere][1]] if has_ipv6() else [])]
@@ -42,7 +42,7 @@ class Proxy:
         self._mine: set[int] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy")
         self._link: Link
-        self._toxic: Toxic
+        self._first = Dose()
         self._echo: tuple[str, int]
         self._arrivals = Arrivals(Path(tempfile.mkdtemp(prefix="gameday-")))
         self.port = 0
@@ -58,14 +58,16 @@ class Proxy:
         self._call(self._start())
 
     async def _start(self) -> None:
-        self._toxic = Toxic.parse(TOXIC, self._raw, now=self._loop.time())
+        toxic = Toxic.parse(TOXIC, self._raw, now=self._loop.time()) if self._raw else None
         echo = await self._loop.create_server(_Echo, "127.0.0.1", 0)
         self._echo = echo.sockets[0].getsockname()[:2]
         self.port = _free_port(self._hosts)
         listen: Any = (self._hosts, self.port)
         self._link = Link("pod", listen, ("", 0), self._arrivals, dial=self._dial)
         await self._link.open()
-        await self._link.add(self._toxic)
+        if toxic is not None:
+            self._first = toxic.dose
+            await self._link.add(toxic)
 
     async def _dial(self, client: asyncio.Transport, protocol: Callable[[], asyncio.Protocol]) -> object:
         """Connect to where *client* wanted to go, with the mark that is not redirected again."""
@@ -112,16 +114,48 @@ class Proxy:
         deadline = self._loop.time() + FORGET_WITHIN_S
         while self._link.pairs and self._loop.time() < deadline:  # noqa: ASYNC110  # a link has no event for it
             await asyncio.sleep(0.005)
-        self._toxic.dose = Dose()
+        if TOXIC in self._link.toxics:
+            self._first = self._link.toxics[TOXIC].dose = Dose()
+
+    def add(self, name: str, toxic: dict[str, Any]) -> None:
+        """Put one more toxic on.
+
+        Raises:
+            UsageError: It makes no sense, or is on already.
+        """
+
+        async def add() -> None:
+            if name in self._link.toxics:
+                raise UsageError(f"toxic {name} is on already")
+            await self._link.add(Toxic.parse(name, toxic, now=self._loop.time()))
+
+        self._call(add())
+
+    def take(self, name: str) -> dict[str, Any] | None:
+        """Take a toxic off and return its dose and how long it ``lasted_s``; None if it is not there."""
+
+        async def take() -> dict[str, Any] | None:
+            gone = await self._link.remove(name)
+            told = gone.to_json(self._loop.time()) if gone else None
+            return told and {**told["dose"], "lasted_s": told["lasted_s"]}
+
+        return self._call(take())
+
+    def toxics(self) -> list[str]:
+        """Return the names of the toxics that are on."""
+
+        async def names() -> list[str]:
+            return list(self._link.toxics)
+
+        return self._call(names())
 
     def renew(self, lease_s: float) -> bool:
-        """Give the toxic another *lease_s*; False if it is off already."""
+        """Give every toxic another *lease_s*; False if the one from the beginning is off already."""
 
         async def renew() -> bool:
-            there = TOXIC in self._link.toxics
-            if there:
-                self._link.renew(self._toxic, lease_s)
-            return there
+            for toxic in list(self._link.toxics.values()):
+                self._link.renew(toxic, lease_s)
+            return not self._raw or TOXIC in self._link.toxics
 
         return self._call(renew())
 
@@ -133,15 +167,28 @@ class Proxy:
 
         return self._call(read())
 
+    def seen(self, since: int, limit: int) -> tuple[list[dict[str, Any]], int, list[dict[str, Any]]]:
+        """Return up to *limit* entries after *since*, the last one's number, and requests without an answer.
+
+        All of one moment: a request is in one of the two lists, never in both or in neither.
+        """
+
+        async def read() -> tuple[list[dict[str, Any]], int, list[dict[str, Any]]]:
+            entries = self._arrivals.since(since, limit)
+            return entries, entries[-1]["seq"] if entries else since, self._link.open_requests()
+
+        return self._call(read())
+
     def end(self) -> tuple[dict[str, Any], int]:
-        """Take the toxic off, end every connection; return the dose, and how many connections ended."""
+        """Take toxics off, end every connection; return the first dose, and how many connections ended."""
 
         async def end() -> int:
-            await self._link.remove(TOXIC)
+            for name in list(self._link.toxics):
+                await self._link.remove(name)
             return await self._link.drain(DRAIN_S)
 
         ended = self._call(end())
-        return self._toxic.dose.to_json(), ended
+        return self._first.to_json(), ended
 
     def _call[T](self, work: Coroutine[Any, Any, T]) -> T:
         try:

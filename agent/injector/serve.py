@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent.faults.packet_scope import parse
 from agent.injector import orders
-from agent.injector.breaking import breaking_of
+from agent.injector.breaking import Leading, breaking_of
 from agent.injector.hosts import Peers
-from agent.model import GamedayError
+from agent.model import GamedayError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ORDER_WITHIN_S = 20.0
 """Whoever started this attaches at once; without an order there is nothing to do here."""
 LINE_MAX_BYTES = 256 * 1024
+DOES = frozenset({"heal", "renew", "peers", "put", "take", "toxics", "arrivals"})
 HEALED, REFUSED, NOT_HEALED = 0, 2, 5
 
 
@@ -96,23 +97,46 @@ def _beat(order: Order, breaking: Breaking, peers: Peers, lines: Lines) -> None:
     Raises:
         Ended: Always, with the reason.
     """
-    hard_end = time.monotonic() + order.max_duration_s
+    began = time.monotonic()
+    hard_end, beat_by = began + order.max_duration_s, began + order.lease_s
     while True:
-        deadline = min(time.monotonic() + order.lease_s, hard_end)
+        deadline = min(beat_by, hard_end)
         line = lines.next(deadline, otherwise="its time was over" if deadline == hard_end else "no beat came")
+        heard = time.monotonic()
         said = _parsed(line)
-        if said.get("do") == orders.HEAL["do"]:
+        if said["do"] == orders.HEAL["do"]:
             raise Ended("it was told to")
-        if said.get("do") == orders.RENEW["do"]:
+        if said["do"] == orders.RENEW["do"]:
             fact = breaking.renew()
             if not fact.holds:
                 raise Ended(fact.says)
+            beat_by = time.monotonic() + order.lease_s
             if (networks := peers.changed()) is not None:
                 breaking.change(networks)
             _tell({"is": "renewed", **breaking.news()})
-        else:
+        elif said["do"] == "peers":
             breaking.change(peers.named(parse(said["networks"])))
+            beat_by = time.monotonic() + order.lease_s
             _tell({"is": "changed"})
+        else:
+            answer = _lead(breaking, said)
+            _tell({**answer, "heard": heard, "told": time.monotonic()})
+
+
+def _lead(breaking: Breaking, said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Do what a line about toxics or arrivals says; it is no beat."""
+    if not isinstance(breaking, Leading):
+        raise Ended(f"nothing is led through a proxy here: {said['do']}")
+    if said["do"] == "put":
+        try:
+            return {"is": "put", **breaking.put_toxic(said["name"], said["toxic"])}
+        except UsageError as error:
+            return {"is": "put", "holds": False, "says": str(error)}
+    if said["do"] == "take":
+        return {"is": "taken", **breaking.take_toxic(said["name"])}
+    if said["do"] == "arrivals":
+        return {"is": "arrivals", **breaking.arrivals(said["since"])}
+    return {"is": "toxics", **breaking.toxics()}
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -120,7 +144,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(line)
     except ValueError:
         raise Ended(f"not understood: {line[:80]!r}") from None
-    if not isinstance(said, dict) or said.get("do") not in {"heal", "renew", "peers"}:
+    if not isinstance(said, dict) or said.get("do") not in DOES:
         raise Ended(f"not understood: {line[:80]!r}")
     return said
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from agent.model import Call, Json
+    from agent.safety.heal import Healed
 
 log = structlog.get_logger()
 
@@ -101,11 +102,11 @@ def _leashed(injection: Injection) -> dict[str, Json]:
     return {"leashed": True, "victims": list(injection.victims), **{key: whole[key] for key in kept}}
 
 
-def heal_one(run: str, which: Callable[[Injection], bool]) -> None:
-    """Take out those injections of *run* that *which* names, and leave the others in."""
+def heal_one(run: str, which: Callable[[Injection], bool]) -> Healed:
+    """Take out those injections of *run* that *which* names, and leave the others in; what came of it."""
     store = Store(settings_of.current().home)
     try:
-        heal(store, run, only=which)
+        return heal(store, run, only=which)
     finally:
         store.close()
 

@@ -181,6 +181,9 @@ def test_what_is_going_to_happen_is_said_before(stage: Stage, proxy: ProxyClient
         (("--faults", "error,clock-step"), "give as --clock-set"),
         (("--listen", "127.0.0.1:1"), "--listen and --upstream together"),
         (("--expect", "no-such-file"), "there is no file"),
+        (("--pods", "shop", "--towards", "service/db:80"), "write NAMESPACE/SELECTOR"),
+        (("--pods", "shop/app=shop"), "write service/NAME:PORT"),
+        (("--pods", "a/b=c", "--towards", "x:1", "--listen", "x:1", "--upstream", "y:1"), "leave --listen"),
     ],
 )
 def test_misuse_is_a_sentence(stage: Stage, arguments: tuple[str, ...], says: str) -> None:

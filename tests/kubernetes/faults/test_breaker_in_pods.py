@@ -1,0 +1,227 @@
+"""A breaker whose service runs in pods is exercised through a link inside those pods."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Stage
+
+pytestmark = pytest.mark.cluster
+
+TARGETS = Path(__file__).parents[2] / "breakers" / "targets"
+CONFORMANCE = Path(__file__).parents[3] / "experiments" / "breakers" / "conformance.yaml"
+TRUTH = "/tmp/truth.jsonl"
+RULES = "--timeout-s 0.4 --threshold 5 --open-s 1.0"
+SERVES = f"exec python /code/service.py --listen 0.0.0.0:8080 --log {TRUTH} {RULES} --dependency $AT"
+TOLERANCE_S = 0.015
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A service with a breaker, in pods, in front of its dependency."""
+
+    cluster: Any
+    namespace: str
+    stage: Stage
+    entry: str
+    environ: dict[str, str]
+
+    def kubectl(self, *words: str) -> str:
+        """Run kubectl in the namespace."""
+        said: str = self.cluster.kubectl("--namespace", self.namespace, *words)
+        return said
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Return its pods."""
+        words = ("--namespace", self.namespace, "--selector", "app=shop")
+        found: list[dict[str, Any]] = self.cluster.read("pods", *words)["items"]
+        return found
+
+    def start(self, *more: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a test of its breaker."""
+        pods, towards = f"{self.namespace}/app=shop", "service/dependency:80"
+        words = [
+            "breaker",
+            "test",
+            "--entry",
+            self.entry,
+            "--pods",
+            pods,
+            "--towards",
+            towards,
+            "--rate",
+            "60",
+        ]
+        return self.stage.start("agent", *words, "--json", *more, **{**self.environ, **environ})
+
+    def tested(self, faults: str) -> tuple[int, dict[str, Any], str]:
+        """Return exit code, answer and words of such a test."""
+        process = self.start("--faults", faults, "--seed", "1")
+        out, said = process.communicate(timeout=150)
+        return process.returncode, json.loads(out or "{}"), said
+
+    def truth(self, pod: str, since: float) -> list[tuple[str, str, float]]:
+        """Return what the breaker in *pod* did since then, by its own log; the clock is this host's."""
+        lines = self.kubectl("exec", pod, "--container", "main", "--", "cat", TRUTH).splitlines()
+        told = [json.loads(line) for line in lines]
+        return [(each["from"], each["to"], each["at"]) for each in told if each["at"] >= since]
+
+    def asks(self, pod: str) -> int:
+        """Return the status that a program in *pod* gets from the dependency, 0 for none."""
+        ask = (
+            "import os, httpx; r = httpx.get('http://' + os.environ['AT'] + '/item?key=a', timeout=2); "
+            "print(r.status_code)"
+        )
+        return int(self.kubectl("exec", pod, "--container", "main", "--", "python", "-c", ask))
+
+
+def _objects(image: str, command: str, app: str, namespace: str, replicas: int) -> list[dict[str, Any]]:
+    labels, meta = {"app": app}, {"name": app, "namespace": namespace}
+    at = [{"name": "AT", "value": "$(DEPENDENCY_SERVICE_HOST):80"}] if app == "shop" else []
+    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "env": at, "stdin": True}
+    container |= {"command": ["sh", "-c", command], "ports": [{"containerPort": 8080}]}
+    container |= {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+    container |= {"volumeMounts": [{"name": "code", "mountPath": "/code"}]}
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    pod |= {"volumes": [{"name": "code", "configMap": {"name": "code"}}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    ports = [{"port": 80, "targetPort": 8080}]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"selector": labels, "ports": ports},
+        },
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec},
+    ]
+
+
+@contextmanager
+def _reached(cluster: Any) -> Iterator[str]:
+    """Yield where the API server's proxy is, which calls the pods of a Service by turns."""
+    words = [*cluster.program, "--kubeconfig", str(cluster.kubeconfig), "proxy", "--port=0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found
+            yield f"http://{found[0]}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def shop(cluster: Any, namespace: str, agent_image: str, stage: Stage) -> Iterator[Callable[..., Shop]]:
+    """Return what puts the service into so many pods and waits until it serves."""
+
+    def open_(replicas: int) -> Shop:
+        code = {each.name: each.read_text() for each in TARGETS.glob("*.py")}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "data": code}
+        serves = "exec python /code/dependency.py --listen 0.0.0.0:8080"
+        cluster.apply(
+            config | {"metadata": {"name": "code", "namespace": namespace}},
+            *_objects(agent_image, serves, "dependency", namespace, 1),
+        )
+        cluster.apply(*_objects(agent_image, SERVES, "shop", namespace, replicas))
+        for app in ("dependency", "shop"):
+            words = ("rollout", "status", f"deployment/{app}", "--timeout=60s")
+            cluster.kubectl("--namespace", namespace, *words, within_s=65)
+        environ = {"KUBECONFIG": str(cluster.kubeconfig), "GAMEDAY_NAMESPACES": namespace}
+        environ |= {"GAMEDAY_IMAGE": agent_image, "BREAKER_BASELINE_S": "4"}
+        entry = f"{reached}/api/v1/namespaces/{namespace}/services/shop:80/proxy/call?key=a"
+        return Shop(cluster=cluster, namespace=namespace, stage=stage, entry=entry, environ=environ)
+
+    with _reached(cluster) as reached:
+        yield open_
+
+
+def test_what_a_breaker_in_a_pod_does_is_told_as_its_own_log_has_it(shop: Callable[..., Shop]) -> None:
+    """Every state in order, every transition in its bracket, with the clock of the pod allowed for."""
+    service = shop(1)
+    (pod,) = service.pods()
+    code, told, said = service.tested("error,hang")
+    assert code in (0, 1), (told.get("reason"), said)
+    clock = told["clock"]
+    assert 0 < clock["uncertainty_s"] < 0.1
+    assert list(clock["pods"]) == [pod["metadata"]["name"]]
+    stream = told["streams"][0]
+    truth = service.truth(pod["metadata"]["name"], since=told["phases"][0]["began"])
+    assert [(step["from"], step["to"]) for step in stream["transitions"]] == [each[:2] for each in truth]
+    misplaced = [
+        (step["after"] - at, step["before"] - at)
+        for step, (*_, at) in zip(stream["transitions"], truth, strict=True)
+        if not step["after"] - TOLERANCE_S <= at <= step["before"] + TOLERANCE_S
+    ]
+    assert misplaced == []
+    assert {fault["kind"] for fault in told["faults"]} == {"error", "hang"}
+    assert told["mapping"]["by"] == "id"
+    assert service.stage.open_injections() == ()
+    assert service.asks(pod["metadata"]["name"]) == 200
+
+
+def test_several_pods_are_several_sources_under_plain_chaos_run(shop: Callable[..., Shop]) -> None:
+    """The file by the engine alone: all pods are led, each tells its own requests, both are whole after."""
+    service = shop(2)
+    names = {pod["metadata"]["name"] for pod in service.pods()}
+    environ = {
+        **service.environ,
+        "GAMEDAY_RADIUS_COUNT": "4",
+        "BREAKER_ENTRY": service.entry,
+        "BREAKER_PODS": f"{service.namespace}/app=shop",
+        "BREAKER_TOWARDS": "service/dependency:80",
+        "BREAKER_KINDS": "error",
+        "BREAKER_RATE_RPS": "60",
+    }
+    process = service.stage.start("chaostoolkit", "--no-version-check", "run", str(CONFORMANCE), **environ)
+    _, said = process.communicate(timeout=150)
+    (folder,) = (service.stage.home / "runs").iterdir()
+    told = json.loads((folder / "breaker.json").read_text())
+    recorded = json.loads((folder / "breaker.recording.json").read_text())
+    assert {entry["peer"].rpartition(":")[0] for entry in recorded["arrivals"]} == names, said
+    assert set(told["clock"]["pods"]) == names
+    assert told["machine"]["kind"] == "replicas", told["machine"]
+    assert told["machine"]["figures"]["replicas"] == 2
+    lead, *faults = service.stage.injections()
+    assert (lead.fault, set(lead.victims)) == (
+        "pod_links.lead",
+        {f"{service.namespace}/{name}" for name in names},
+    )
+    assert {each.fault for each in faults} == {"pod_links.fail_requests"}
+    assert all(each.landed and each.gone for each in (lead, *faults))
+    assert service.stage.open_injections() == ()
+    assert [service.asks(name) for name in names] == [200, 200]
+
+
+def test_an_agent_that_is_killed_in_the_middle_of_a_fault_leaves_the_pods_network_whole(
+    shop: Callable[..., Shop], until: Callable[..., Any]
+) -> None:
+    """The lease is a minute, so that nothing but the end of the stream can be what heals."""
+    service = shop(1)
+    (name,) = (pod["metadata"]["name"] for pod in service.pods())
+    service.start("--faults", "error", GAMEDAY_LEASE_S="60")
+    until(lambda: service.asks(name) == 500, within_s=60.0)
+    service.stage.kill_all()
+    until(lambda: service.asks(name) == 200, within_s=10.0)
+
+    def ended() -> bool:
+        (pod,) = service.pods()
+        (status,) = pod["status"]["ephemeralContainerStatuses"]
+        return "terminated" in status["state"]
+
+    until(ended, within_s=10.0)
+    code, _, errors = service.stage.gameday("heal")
+    assert code == 0, errors
+    assert service.stage.open_injections() == ()
