@@ -125,6 +125,8 @@ def breaker_test(
             "seed": seed,
         }
         typer.echo(_beforehand(entry, rate, kinds, names, keys, clock=bool(clock_set)), err=True)
+        if pods:
+            typer.echo(_in_pods(pods, towards), err=True)
         told = Told(
             file="breaker.json",
             without={"streams": [], "properties": {}, "findings": [], "expectations": []},
@@ -220,6 +222,13 @@ def _beforehand(
         f"{pace.trials} times, and then is waited for until it has closed again.\n"
         f"So it takes as long as the breaker stays open: about {times[0]} if that is 3 s, {times[1]} if "
         f"30 s; nothing is begun that would end later than {_minutes(WITHIN_S)} after the start."
+    )
+
+
+def _in_pods(pods: str, towards: str) -> str:
+    return (
+        f"The link is made inside every pod of {pods}, on the way to {towards}. Connections that are open "
+        "there are ended once at the beginning and once at the end, so that a few calls may fail."
     )
 
 

@@ -127,9 +127,9 @@ class Exercise:
             names = " and ".join(repr(link) for link in unused)
             raise NoEvidence(
                 f"{len(calls)} calls were made and not one request came over the link {names}: "
-                "the service bypasses it (tell it to call the link's address), never asks the dependency, or "
-                "speaks TLS or HTTP/2 to it, which a link carries unseen"
-                + (", or no --key leads there" if len(arrivals) > 1 else "")
+                "the service bypasses it (tell it to call the link's address; or what it calls from its pods "
+                "is not what `towards` names), never asks the dependency, or speaks TLS or HTTP/2 to it, "
+                "which a link carries unseen" + (", or no --key leads there" if len(arrivals) > 1 else "")
             )
         if wrong := misled(calls, arrivals, self.recorder.keys, self.recorder.told):
             raise NoEvidence(wrong)
