@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ pytestmark = pytest.mark.cluster
 TARGETS = Path(__file__).parents[2] / "breakers" / "targets"
 CONFORMANCE = Path(__file__).parents[3] / "experiments" / "breakers" / "conformance.yaml"
 TRUTH = "/tmp/truth.jsonl"
-RULES = "--timeout-s 0.4 --threshold 5 --open-s 1.0"
+RULES = "--timeout-s 1.5 --threshold 5 --open-s 2.0"
+RATE_RPS = "25"  # a pod needs some of a processor for each call
 SERVES = f"exec python /code/service.py --listen 0.0.0.0:8080 --log {TRUTH} {RULES} --dependency $AT"
-TOLERANCE_S = 0.015
+TOLERANCE_S, SOON_S = 0.015, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +63,14 @@ class Shop:
             "--towards",
             towards,
             "--rate",
-            "60",
+            RATE_RPS,
         ]
         return self.stage.start("agent", *words, "--json", *more, **{**self.environ, **environ})
 
     def tested(self, faults: str) -> tuple[int, dict[str, Any], str]:
         """Return exit code, answer and words of such a test."""
         process = self.start("--faults", faults, "--seed", "1")
-        out, said = process.communicate(timeout=150)
+        out, said = process.communicate(timeout=200)
         return process.returncode, json.loads(out or "{}"), said
 
     def truth(self, pod: str, since: float) -> list[tuple[str, str, float]]:
@@ -80,10 +82,10 @@ class Shop:
     def asks(self, pod: str) -> int:
         """Return the status that a program in *pod* gets from the dependency, 0 for none."""
         ask = (
-            "import os, httpx; r = httpx.get('http://' + os.environ['AT'] + '/item?key=a', timeout=2); "
-            "print(r.status_code)"
+            "import http.client, os; c = http.client.HTTPConnection(os.environ['AT'], timeout=2); "
+            "c.request('GET', '/item?key=a'); print(c.getresponse().status)"
         )
-        return int(self.kubectl("exec", pod, "--container", "main", "--", "python", "-c", ask))
+        return int(self.kubectl("exec", pod, "--container", "main", "--", "python", "-S", "-c", ask))
 
 
 def _objects(image: str, command: str, app: str, namespace: str, replicas: int) -> list[dict[str, Any]]:
@@ -92,6 +94,7 @@ def _objects(image: str, command: str, app: str, namespace: str, replicas: int) 
     container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "env": at, "stdin": True}
     container |= {"command": ["sh", "-c", command], "ports": [{"containerPort": 8080}]}
     container |= {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+    container |= {"resources": {"requests": {"cpu": "300m"}}}  # a share of a busy machine, and of the pod
     container |= {"volumeMounts": [{"name": "code", "mountPath": "/code"}]}
     pod = {"terminationGracePeriodSeconds": 1, "containers": [container]}
     pod |= {"volumes": [{"name": "code", "configMap": {"name": "code"}}]}
@@ -109,6 +112,14 @@ def _objects(image: str, command: str, app: str, namespace: str, replicas: int) 
     ]
 
 
+def _answers_soon(entry: str) -> bool:
+    """Whether a program that was just started has come to its usual speed."""
+    try:
+        return httpx.get(entry, timeout=SOON_S).is_success
+    except httpx.HTTPError:
+        return False
+
+
 @contextmanager
 def _reached(cluster: Any) -> Iterator[str]:
     """Yield where the API server's proxy is, which calls the pods of a Service by turns."""
@@ -124,7 +135,9 @@ def _reached(cluster: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def shop(cluster: Any, namespace: str, agent_image: str, stage: Stage) -> Iterator[Callable[..., Shop]]:
+def shop(
+    cluster: Any, namespace: str, agent_image: str, stage: Stage, until: Callable[..., Any]
+) -> Iterator[Callable[..., Shop]]:
     """Return what puts the service into so many pods and waits until it serves."""
 
     def open_(replicas: int) -> Shop:
@@ -142,6 +155,7 @@ def shop(cluster: Any, namespace: str, agent_image: str, stage: Stage) -> Iterat
         environ = {"KUBECONFIG": str(cluster.kubeconfig), "GAMEDAY_NAMESPACES": namespace}
         environ |= {"GAMEDAY_IMAGE": agent_image, "BREAKER_BASELINE_S": "4"}
         entry = f"{reached}/api/v1/namespaces/{namespace}/services/shop:80/proxy/call?key=a"
+        until(lambda: all(_answers_soon(entry) for _ in range(20)), within_s=60.0)
         return Shop(cluster=cluster, namespace=namespace, stage=stage, entry=entry, environ=environ)
 
     with _reached(cluster) as reached:
@@ -160,10 +174,12 @@ def test_what_a_breaker_in_a_pod_does_is_told_as_its_own_log_has_it(shop: Callab
     stream = told["streams"][0]
     truth = service.truth(pod["metadata"]["name"], since=told["phases"][0]["began"])
     assert [(step["from"], step["to"]) for step in stream["transitions"]] == [each[:2] for each in truth]
+    # The client is two proxies away: it hears late of what was decided, by less than a rejected call takes.
+    tolerance_s = TOLERANCE_S + told["properties"]["fail_fast_p99_ms"]["estimate"] / 1000
     misplaced = [
         (step["after"] - at, step["before"] - at)
         for step, (*_, at) in zip(stream["transitions"], truth, strict=True)
-        if not step["after"] - TOLERANCE_S <= at <= step["before"] + TOLERANCE_S
+        if not step["after"] - tolerance_s <= at <= step["before"] + tolerance_s
     ]
     assert misplaced == []
     assert {fault["kind"] for fault in told["faults"]} == {"error", "hang"}
@@ -183,10 +199,10 @@ def test_several_pods_are_several_sources_under_plain_chaos_run(shop: Callable[.
         "BREAKER_PODS": f"{service.namespace}/app=shop",
         "BREAKER_TOWARDS": "service/dependency:80",
         "BREAKER_KINDS": "error",
-        "BREAKER_RATE_RPS": "60",
+        "BREAKER_RATE_RPS": RATE_RPS,
     }
     process = service.stage.start("chaostoolkit", "--no-version-check", "run", str(CONFORMANCE), **environ)
-    _, said = process.communicate(timeout=150)
+    _, said = process.communicate(timeout=200)
     (folder,) = (service.stage.home / "runs").iterdir()
     told = json.loads((folder / "breaker.json").read_text())
     recorded = json.loads((folder / "breaker.recording.json").read_text())
