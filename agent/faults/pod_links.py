@@ -215,7 +215,7 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
         max_duration_s: It ends after this, whatever happens.
 
     Raises:
-        UsageError: An argument makes no sense.  Nothing was injected.
+        UsageError: An argument makes no sense, or several pods match.  Nothing was injected.
         NoTargets: There is no such pod, or the far end has no address.  Nothing was injected.
         Refused: A namespace, a right or the radius says no.  Nothing was injected.
         Unsupported: The namespace admits no NET_ADMIN.  Nothing was injected.
@@ -231,6 +231,11 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
     tables: list[str] = []
     pods: dict[str, str] = {}
     with kubernetes.connect() as api:
+        if len(matching := ends.near.find(api).targets) > 1:
+            raise UsageError(
+                f"pods: {len(matching)} pods match; a link can be made inside one only so far, and calls of "
+                "the others would go past it: scale to one, or select one that has an entry of its own"
+            )
         scope = ends.far.scope(api, ends.near.namespace)
 
         def order(target: Target, table: str) -> Lead:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 TARGETS = Path(__file__).parents[2] / "breakers" / "targets"
-CONFORMANCE = Path(__file__).parents[3] / "experiments" / "breakers" / "conformance.yaml"
 TRUTH = "/tmp/truth.jsonl"
 RULES = "--timeout-s 1.5 --threshold 5 --open-s 2.0"
 RATE_RPS = "25"  # a pod needs some of a processor for each call
@@ -188,37 +187,13 @@ def test_what_a_breaker_in_a_pod_does_is_told_as_its_own_log_has_it(shop: Callab
     assert service.asks(pod["metadata"]["name"]) == 200
 
 
-def test_several_pods_are_several_sources_under_plain_chaos_run(shop: Callable[..., Shop]) -> None:
-    """The file by the engine alone: all pods are led, each tells its own requests, both are whole after."""
+def test_several_pods_are_refused_before_anything_is_touched(shop: Callable[..., Shop]) -> None:
+    """A link inside one of them would be taken for a service that bypasses it."""
     service = shop(2)
-    names = {pod["metadata"]["name"] for pod in service.pods()}
-    environ = {
-        **service.environ,
-        "GAMEDAY_RADIUS_COUNT": "4",
-        "BREAKER_ENTRY": service.entry,
-        "BREAKER_PODS": f"{service.namespace}/app=shop",
-        "BREAKER_TOWARDS": "service/dependency:80",
-        "BREAKER_KINDS": "error",
-        "BREAKER_RATE_RPS": RATE_RPS,
-    }
-    process = service.stage.start("chaostoolkit", "--no-version-check", "run", str(CONFORMANCE), **environ)
-    _, said = process.communicate(timeout=200)
-    (folder,) = (service.stage.home / "runs").iterdir()
-    told = json.loads((folder / "breaker.json").read_text())
-    recorded = json.loads((folder / "breaker.recording.json").read_text())
-    assert {entry["peer"].rpartition(":")[0] for entry in recorded["arrivals"]} == names, said
-    assert set(told["clock"]["pods"]) == names
-    assert told["machine"]["kind"] == "replicas", told["machine"]
-    assert told["machine"]["figures"]["replicas"] == 2
-    lead, *faults = service.stage.injections()
-    assert (lead.fault, set(lead.victims)) == (
-        "pod_links.lead",
-        {f"{service.namespace}/{name}" for name in names},
-    )
-    assert {each.fault for each in faults} == {"pod_links.fail_requests"}
-    assert all(each.landed and each.gone for each in (lead, *faults))
-    assert service.stage.open_injections() == ()
-    assert [service.asks(name) for name in names] == [200, 200]
+    code, told, said = service.tested("error")
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE"), (told, said)
+    assert "2 pods match" in told["answer"] + told["reason"]
+    assert service.stage.injections() == ()
 
 
 def test_an_agent_that_is_killed_in_the_middle_of_a_fault_leaves_the_pods_network_whole(
