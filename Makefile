@@ -48,7 +48,7 @@ test-root: $(STAMP) ## What needs root and Debian packages (installs them)
 
 test-breakers: $(STAMP) ## Real services with real breakers, each exercised for a minute (installs them)
 	@PATH="$$PATH:/usr/sbin" sh tests/packages.sh nginx=nginx-light haproxy=haproxy node=nodejs npm=npm faketime
-	@$(PYTEST) -n 2 --dist worksteal -m targets $(ARGS) || $(PYTEST) $(AGAIN) -m targets $(ARGS) \
+	@$(PYTEST) -n 3 --dist worksteal -m targets $(ARGS) || $(PYTEST) $(AGAIN) -m targets $(ARGS) \
 	  || $(PYTEST) $(AGAIN) -m targets $(ARGS)
 
 # Builds with Maven, npm and Go what it reads, once a machine, under ~/.cache/gameday-tests.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ANSWERS_WITHIN_S = 5.0
+BEATS_EVERY = 1 / 3
+"""This share of a lease."""
 ATTACH_PAUSES_S = (0.2, 0.5)
 ANSWERED_WITHIN = 2 / 3
 """This share of a lease is waited for all answers to a beat: pods that are silent cost the others nothing."""
@@ -117,15 +119,34 @@ def begin(
     name = container_of(table)
     for pod, uid in pods.items():
         add(api, namespace, pod, uid, name=name, kit=kit)
-    for pod, uid in pods.items():
-        await_running(api, namespace, pod, uid, name, wanted)
-        stream = _attached(api, namespace, pod, name)
-        try:
-            held.said[pod] = _give(stream, pod, orders[pod])
-        except BaseException:
-            stream.close()  # which heals
-            raise
-        held.streams[pod] = stream  # only now: from here on the lifeline's thread may beat
+    with _beating(table, min(order.lease_s for order in orders.values())):
+        for pod, uid in pods.items():
+            await_running(api, namespace, pod, uid, name, wanted)
+            stream = _attached(api, namespace, pod, name)
+            try:
+                held.said[pod] = _give(stream, pod, orders[pod])
+            except BaseException:
+                stream.close()  # which heals
+                raise
+            held.streams[pod] = stream  # only now: from here on somebody else may beat
+
+
+@contextmanager
+def _beating(table: str, lease_s: float) -> Iterator[None]:
+    """Renew the leases of the pods that are in meanwhile: the lifeline begins when all of them are."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(lease_s * BEATS_EVERY):
+            renew(table=table, lease_s=lease_s)
+
+    beating = threading.Thread(target=beat, name="first-beats", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
 
 
 @contextmanager

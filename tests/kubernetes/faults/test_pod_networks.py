@@ -51,6 +51,21 @@ def test_one_pod_is_cut_off_from_the_peers_that_are_named(
     assert scene.stage.open_injections() == ()
 
 
+def test_the_first_pods_stay_cut_off_while_the_others_are_still_to_come(
+    scene: Scene, agent_image: str
+) -> None:
+    """The leases of those that are in are renewed, although the last takes longer than a lease to be."""
+    environ = {"GAMEDAY_IMAGE": agent_image, "GAMEDAY_LEASE_S": "1", "GAMEDAY_RADIUS_COUNT": "3"}
+    given = {"namespace": scene.namespace, "selector": "app=gateway", "peers": ["pods/app=client"]}
+    playing = scene.play_with(environ, "pod_networks:partition", **given, quantity=3)
+    told = playing.told()
+    assert len(told.get("victims", ())) == 3, told
+    assert not any(scene.answers(_address(pod)) for pod in scene.pods().values())
+    assert playing.go_on() == {"healed": ["pods.partition"]}
+    (injection,) = scene.stage.injections()
+    assert injection.missed is None
+
+
 def test_without_the_image_nothing_is_touched(scene: Scene) -> None:
     """A node that cannot get the image says so, and the run is told."""
     told = _cut(scene, "localhost/gameday-tests/nowhere:1").told()
