@@ -1,6 +1,6 @@
 """The run's own side of both dead men: it beats for the reaper and renews the platforms' leases.
 
-Two threads of the process that injects.  They never decide anything: when they stop, others heal.
+Threads of the process that injects.  They never decide anything: when they stop, others heal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.safety.heal import heal
 from agent.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agent.model import Injection
@@ -54,11 +54,15 @@ def begin(run: RunContext, store: Store, *, preload: Sequence[str] = ()) -> None
     if key in _started:
         return
     _started[key] = pipe = _start_reaper(run, store, preload)
-    beating = threading.Thread(target=_beat, args=(run, pipe, store.home, preload), daemon=True)
-    beating.name = "lifeline"
-    beating.start()
-    # Of its own, because a platform that answers slowly must not look like a run that hangs.
-    threading.Thread(target=_keep_leases, args=(run, store.home), name="leases", daemon=True).start()
+    # Each of its own: neither a platform that answers slowly nor a store that is locked for a while must
+    # look like a run that hangs.
+    _in_the_background("lifeline", lambda: _beat(run, pipe, store.home, preload))
+    _in_the_background("leases", lambda: _keep_leases(run, store.home))
+    _in_the_background("store-beats", lambda: _tell_store(run, store.home))
+
+
+def _in_the_background(name: str, work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()
 
 
 def _start_reaper(run: RunContext, store: Store, preload: Sequence[str]) -> int:
@@ -94,21 +98,28 @@ def _came_up(reaper: subprocess.Popen[bytes]) -> bool:
 
 
 def _beat(run: RunContext, pipe: int, home: Path, preload: Sequence[str]) -> None:
-    """Beat until this process ends: towards the reaper and the store."""
+    """Beat until this process ends."""
     store = Store(home)
-    stored = 0.0
     while True:
         try:
             os.write(pipe, b".")
-            if time.monotonic() - stored > STORE_BEAT_S:
-                store.beat(run.id)
-                stored = time.monotonic()
         except BrokenPipeError:
             os.close(pipe)
             pipe = _replace_reaper(run, store, preload)
         except Exception as error:  # noqa: BLE001  # boundary: the reaper judges, not this thread
             log.warning("beat_failed", run=run.id, why=str(error))
         time.sleep(BEAT_S)
+
+
+def _tell_store(run: RunContext, home: Path) -> None:
+    """Tell the store now and then that this process lives, for agents that find the run later."""
+    store = Store(home)
+    while True:
+        try:
+            store.beat(run.id)
+        except Exception as error:  # noqa: BLE001  # boundary: whether the run lives is not decided by this alone
+            log.warning("beat_not_stored", run=run.id, why=str(error))
+        time.sleep(STORE_BEAT_S)
 
 
 def _keep_leases(run: RunContext, home: Path) -> None:

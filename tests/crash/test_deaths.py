@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -92,6 +94,20 @@ def test_a_store_that_somebody_has_locked_holds_up_no_healing(
         child.kill()
         until(lambda: not stage.broken.exists(), within_s=4.8)  # less than the lock is waited for
     until(lambda: stage.open_injections() == ())
+
+
+def test_a_store_that_is_locked_for_a_while_ends_no_healthy_run(
+    stage: Stage, until: Callable[..., Any]
+) -> None:
+    """Who writes to it waits, and the beats go on: a backup, or a slow disk, is no run that hangs."""
+    process = stage.start("agent", "run", str(stage.experiment(hold_s=12)), "--json")
+    until(lambda: [i for i in stage.open_injections() if i.landed])
+    with contextlib.closing(sqlite3.connect(stage.home / "gameday.db")) as locked:
+        locked.execute("BEGIN IMMEDIATE")
+        since = time.monotonic()  # the store is told every 5 s, and a reaper is patient for 2 s
+        until(lambda: time.monotonic() - since > 8.0)
+    out, errors = process.communicate(timeout=40)
+    assert json.loads(out)["verdict"] == "HELD", (out, errors)
 
 
 def test_a_fault_ends_after_its_longest_duration_though_the_run_goes_on(
