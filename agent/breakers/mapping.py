@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.beats import beat_of, on_beat
-from agent.breakers.decisions import succeeded
+from agent.breakers.decisions import MOSTLY, kinds, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.breakers.beats import Beat
-    from agent.breakers.streams import Arrivals, Calls, Ints
+    from agent.breakers.streams import Arrivals, Calls, Flags, Ints
 
 BY_ID_SHARE = 0.8
 """Ids are trusted when at least this share of the arrivals carries the id of a call."""
@@ -25,9 +25,9 @@ KNOWN_SHARE = 0.25
 CLOCK_ERROR_S = 0.002
 CLOSE_S = 0.002
 """Two calls that end so close to each other may be mistaken for one another."""
-NEAR_S = 0.03
+NEAR_S = 0.3
 """Of calls that end so soon after an arrival has, one that came out as the arrival did is preferred."""
-LIKELY_CALLS = 6
+LIKELY_CALLS = 40
 CANDIDATES_MAX = 500
 AT_ONCE_S = 0.005
 """A call that is answered so soon after a request arrived that then hangs did not send it."""
@@ -69,7 +69,9 @@ def match(calls: Calls, arrivals: Arrivals) -> Mapping:
     checks = on_beat(beat, arrivals.at[order]) if beat else np.zeros(len(arrivals), bool)
     theirs = order[~checks]
     call = np.full(len(arrivals), -1)
-    call[theirs], doubtful = _by_time(calls, arrivals.where(theirs))
+    asked = arrivals.where(theirs)
+    first, _ = _by_time(calls, asked, np.zeros(len(calls), bool))
+    call[theirs], doubtful = _by_time(calls, asked, _look_rejected(calls, first))
     return Mapping(call=call, by_id=False, doubtful_share=doubtful / len(arrivals), beat=beat)
 
 
@@ -82,7 +84,18 @@ def _by_id(calls: Calls, arrivals: Arrivals) -> Ints:
     return np.where((known[place] == arrivals.id) & (arrivals.id != 0), order[place], -1)
 
 
-def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
+def _look_rejected(calls: Calls, call_of: Ints) -> Flags:
+    """Return which calls came out as hardly any does that has an arrival: *call_of* is mostly right."""
+    kind = kinds(calls)
+    with_one = np.zeros(len(calls), bool)
+    with_one[call_of[call_of >= 0]] = True
+    kinds_, which, times = np.unique(kind, return_inverse=True, return_counts=True)
+    kept = np.bincount(which, weights=~with_one, minlength=len(kinds_)) >= MOSTLY * times
+    rejected: Flags = kept[which] & ~succeeded(calls)
+    return rejected
+
+
+def _by_time(calls: Calls, arrivals: Arrivals, rejected: Flags) -> tuple[Ints, int]:
     """Give each arrival the call that encloses it most closely at its end and has none yet.
 
     A service answers its caller when it has, or gives up, its own answer: so the call ends just after, and
@@ -93,6 +106,7 @@ def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
     order = np.argsort(calls.ended, kind="stable")
     begun, ended = calls.begun[order].tolist(), calls.ended[order].tolist()
     well, good = succeeded(calls)[order].tolist(), arrivals.good.tolist()
+    unlikely = rejected[order].tolist()
     at, until = arrivals.at.tolist(), arrivals.ended.tolist()
     taken = [False] * len(order)
     first = doubtful = 0
@@ -107,7 +121,7 @@ def _by_time(calls: Calls, arrivals: Arrivals) -> tuple[Ints, int]:
         alike = [
             call
             for call in fitting
-            if well[call] == good[arrival] and ended[call] < ended[fitting[0]] + NEAR_S
+            if well[call] == good[arrival] and not unlikely[call] and ended[call] < ended[fitting[0]] + NEAR_S
         ]
         call = (alike or fitting)[0]
         rivals = alike[1:] if alike else fitting[1:]

@@ -7,15 +7,18 @@ itself, where it says anything.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from agent.breakers import protocol
 from agent.breakers.answer import plain_answer
 from agent.breakers.findings import find
 from agent.breakers.kinds import Kind
+from agent.breakers.mapping import match
 from agent.breakers.properties import measure
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "heldout"
 SLACK_S = 0.015
+MISTAKEN_SHARE = 0.002
 KINDS = {
     "aiomisc": Kind.GRADUAL,
     "cockatiel": Kind.BREAKER,
@@ -56,6 +60,8 @@ LOGGED = (
     "vertx",
 )
 """Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
+NAMELESS = {"failsafe-rate", "pybreaker"}
+"""Those that passed no ids on."""
 FOUND = {
     "cockatiel": {"half-open-waiters"},
     "failsafe-rate": {"half-open-stampede"},
@@ -117,6 +123,20 @@ def test_the_plain_answer_is_what_its_configuration_says(name: str, seen: Record
     """Counts and times as they were set."""
     plain = seen.view.plain
     assert SAYS[name] in plain_answer(plain, measure(plain))
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - NAMELESS))
+def test_without_ids_hardly_a_call_is_mistaken_for_let_through_or_kept_back(
+    name: str, seen: Recorded
+) -> None:
+    """With the ids taken away, of a service that passed them on."""
+    view = seen.view
+    assert view.mapping.by_id, name
+    nameless = replace(view.arrivals, id=np.zeros_like(view.arrivals.id))
+    known, told = (
+        np.isin(np.arange(len(view.calls)), each.call) for each in (view.mapping, match(view.calls, nameless))
+    )
+    assert (known != told).mean() < MISTAKEN_SHARE
 
 
 @pytest.mark.parametrize("name", ["hystrix"])
