@@ -45,7 +45,10 @@ def active_check_overrides(view: View, _: Mapping[str, Property]) -> Evidence | 
     many = [  # the last time it may have closed: then those who came in are not counted to the end
         len(tried.trials)
         for tried, _, step in view.steps_of(State.HALF_OPEN, State.OPEN)
-        if first <= step.before and tried.trials and view.asked.at[tried.trials[0]] <= last
+        if first <= step.before
+        and tried.trials
+        and view.asked.at[tried.trials[0]] <= last
+        and _kind_at(view, step.before) in FAILING  # while nothing is answered, checks are not well either
     ]
     if not many or min(many) < AT_ONCE:
         return None  # it lets one call try, and the check only says when
