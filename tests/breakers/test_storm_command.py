@@ -94,7 +94,7 @@ def test_when_everything_but_the_proxy_is_killed_nothing_stays(
     carrier = next(each.pid for each in stage.processes() if "agent.proxy" in each.cmdline())
     stage.kill_all(but=(carrier,))
     until(lambda: not proxy.links()[0]["toxics"])
-    assert [each for each in stage.processes() if each.pid != carrier] == []
+    until(lambda: all(each.pid == carrier for each in stage.processes()))  # a kill takes its time
     code, _, errors = stage.gameday("heal")
     assert code == 0, errors
     assert stage.open_injections() == ()
