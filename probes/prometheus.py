@@ -116,7 +116,10 @@ def _ask(
     try:
         answer = httpx.post(
             where,
-            data={**asked, "timeout": f"{timeout_s:g}s"},
+            data={
+                **asked,
+                "timeout": f"{max(1, round(1000 * timeout_s))}ms",
+            },  # a duration takes no fractions
             headers=dict(headers or {}),
             timeout=timeout_s,
         )

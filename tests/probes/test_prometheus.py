@@ -56,7 +56,8 @@ def url(server: str, until: Callable[..., Any]) -> str:
     def has_samples() -> bool:
         try:
             asked = {"query": "count_over_time(up[1m]) > 5"}
-            return bool(httpx.get(f"{server}/api/v1/query", params=asked).json()["data"]["result"])
+            answer = httpx.get(f"{server}/api/v1/query", params=asked)
+            return answer.is_success and bool(answer.json()["data"]["result"])  # 503 while it starts
         except httpx.HTTPError:
             return False
 
