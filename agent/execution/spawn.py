@@ -59,8 +59,12 @@ def fork_server_in_use() -> Iterator[None]:
 
 
 def _end_fork_server() -> None:
-    # multiprocessing has no public way; where this one is gone, the server stays, which only costs memory.
-    if (stop := getattr(forkserver._forkserver, "_stop", None)) is not None:  # noqa: SLF001
+    """End it, and not only ask it to: what a run left behind holds its pipe, and it would wait for that."""
+    # multiprocessing has no public way; where these are gone, the server stays, which only costs memory.
+    server = forkserver._forkserver  # noqa: SLF001
+    pid, stop = getattr(server, "_forkserver_pid", None), getattr(server, "_stop", None)
+    if pid is not None and stop is not None:
+        os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number is still its
         stop()
 
 
