@@ -44,14 +44,20 @@ def led(ends: Ends, *, name: str, max_duration_s: float, calm_within_s: float) -
 
 def _until_calm(within_s: float) -> None:
     samples, since = current_run().folder / FILE, time.monotonic()
+    seen = 0
     while time.monotonic() - since < within_s:
         calls, _ = calls_of(samples.read_bytes() if samples.exists() else b"")
         now = time.monotonic()
         late = calls.where((calls.ended > now - SETTLED_S - CALM_S) & (calls.ended < now - SETTLED_S))
-        well = float((late.outcome == Outcome.OK).mean()) if len(late) else 1.0
+        seen = len(late)
+        well = float((late.outcome == Outcome.OK).mean()) if seen else 0.0
         if now - since > SETTLED_S + CALM_S and well >= CALM_SHARE:
             return
         time.sleep(LOOK_EVERY_S)
+    if not seen:
+        raise NoEvidence(
+            f"in the last {CALM_S:g} s no call of the traffic has come out: nothing was broken yet"
+        )
     raise NoEvidence(
         f"{within_s:.0f} s after its open connections were ended, so that they come again over the link, the "
         "service has not recovered: nothing was broken yet"

@@ -92,6 +92,9 @@ class ProxyClient:
         """Return the number of the last arrival so far."""
         return int(self._call("GET", "/arrivals?limit=1")["seq"])
 
+    def clock(self) -> None:
+        """Return nothing: the proxy is on this host, and its monotonic clock is ours."""
+
     def open_requests(self, link: str) -> list[dict[str, Any]]:
         """Return the requests on *link* that have no answer yet, as arrivals without a ``seq``."""
         found: list[dict[str, Any]] = self._call("GET", f"/links/{quote(link, safe='')}/open")["open"]
