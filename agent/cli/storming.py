@@ -51,8 +51,10 @@ def storm(
     (metastable) is told from a queue that drains.  With --sweep: at which load it becomes one.
     """
     from agent.report.storm_memo import storm_lines
+    from agent.traffic.plan import check_url
 
     with errors(), open_home() as agent:
+        check_url(entry)
         links = places([link] if link else [], listen, upstream)
         swept = _bounds(sweep)
         low, high = swept or (rate, rate_max if rate_max is not None else rate)

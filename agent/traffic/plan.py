@@ -18,6 +18,18 @@ SAMPLES_MAX = 20_000_000
 """About half a gigabyte of samples; a plan that could exceed it is refused before it starts."""
 
 
+def check_url(url: str) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        UsageError: It is something else than plain HTTP.
+    """
+    if not url.startswith("http://"):
+        raise UsageError(
+            f"traffic speaks http:// only, not {url!r}: name what stands behind whoever ends TLS"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Open-loop load on one URL.
@@ -41,8 +53,7 @@ class Plan:
     rate_max_rps: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.url.startswith("http://"):
-            raise UsageError(f"traffic speaks http:// only, not {self.url!r}")
+        check_url(self.url)
         if not 0 < self.rate_rps <= RATE_MAX_RPS:
             raise UsageError(f"rate_rps must be above 0 and at most {RATE_MAX_RPS:g}, not {self.rate_rps:g}")
         if not self.rate_rps <= self.ceiling_rps <= RATE_MAX_RPS:

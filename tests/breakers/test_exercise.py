@@ -62,6 +62,15 @@ def test_a_link_that_nobody_uses_is_said(stage: Stage, proxy: ProxyClient, upstr
     assert proxy.links()[0]["toxics"] == []
 
 
+@pytest.mark.parametrize("command", ["test", "storm"])
+def test_an_entry_that_cannot_be_called_is_refused_before_anything_begins(stage: Stage, command: str) -> None:
+    """The traffic speaks no TLS; said at once, and not as traffic that is missing."""
+    code, _, errors = stage.gameday("breaker", command, "--entry", "https://127.0.0.1:1/", "--rate", "80")
+    assert code == 2
+    assert "http:// only" in errors
+    assert stage.gameday("runs", "--json")[1] == []
+
+
 def test_an_entry_that_is_down_is_said(stage: Stage, proxy: ProxyClient) -> None:
     """Not steady before anything was touched."""
     assert proxy.links()
