@@ -6,7 +6,7 @@ import time
 
 from agent.model import NoEvidence
 from agent.safety.context import current_run
-from agent.traffic.samples import FILE, Outcome, Sample, percentile, window
+from agent.traffic.samples import FILE, Outcome, Sample, percentile, why_missing, window
 
 SAMPLES_MIN = 20
 
@@ -60,9 +60,7 @@ def _samples(window_s: float, key: str | None, samples_min: int) -> list[Sample]
     path = current_run().folder / FILE
     found = window(path, since=time.time() - window_s, key=key)
     if len(found) < samples_min:
-        why = (
-            "" if path.exists() else "; no traffic was started: is the control agent.controls.traffic there?"
-        )
+        why = "" if path.exists() else f"; no traffic was started: {why_missing(path.parent)}"
         of = f" for key {key}" if key else ""
         raise NoEvidence(
             f"{len(found)} samples{of} in {window_s:g} s, at least {samples_min} are needed{why}"

@@ -97,11 +97,11 @@ def breaker_test(
     """
     from agent.cli.telling import Telling
     from agent.report.breaker.memo import breaker_lines
-    from agent.traffic.plan import check_url
+    from agent.traffic.plan import check_target
     from agent.whitebox.sources import check
 
     with errors(), open_home() as agent:
-        check_url(entry)
+        check_target(entry)
         kinds = _kinds(faults)
         links = places(link or [], listen, upstream)
         _check_pods(pods, towards, links)

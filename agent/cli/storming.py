@@ -51,10 +51,10 @@ def storm(
     (metastable) is told from a queue that drains.  With --sweep: at which load it becomes one.
     """
     from agent.report.storm_memo import storm_lines
-    from agent.traffic.plan import check_url
+    from agent.traffic.plan import check_target
 
     with errors(), open_home() as agent:
-        check_url(entry)
+        check_target(entry)
         links = places([link] if link else [], listen, upstream)
         swept = _bounds(sweep)
         low, high = swept or (rate, rate_max if rate_max is not None else rate)

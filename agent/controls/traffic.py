@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent import detached
 from agent import settings as settings_of
-from agent.model import NoEvidence
+from agent.model import NoEvidence, UsageError
 from agent.safety.context import current_run
 from agent.traffic.plan import Plan
-from agent.traffic.samples import FILE, HEADER, read
+from agent.traffic.samples import FILE, HEADER, LOG, read
+from agent.traffic.tls import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,8 @@ def before_experiment_control(
     """Start the driver, and return once its first answers are there and *warm_up_s* is over.
 
     Args:
-        url: ``http://host:port/path``; ``{key}`` in it takes the values of *keys*.
+        url: ``http://host:port/path``, or ``https://``, with the system's authorities or those in the file
+            that ``SSL_CERT_FILE`` names; ``{key}`` in it takes the values of *keys*.
         rate_rps: Requests a second, whatever the answers do.
         arrivals: ``clock`` (exact spacing, keys in turn) or ``poisson`` (keys by chance).
         keys: A list, a text with commas, or a number n for the keys 0 to n-1.
@@ -61,7 +63,8 @@ def before_experiment_control(
             or with 0.
 
     Raises:
-        NoEvidence: It did not start (Chaos Toolkit hides this; the probes then say it).
+        UsageError: The target's certificate is not trusted.
+        NoEvidence: It did not start.  (Chaos Toolkit hides both; the probes then say it.)
     """
     run = current_run()
     plan = Plan(
@@ -75,6 +78,9 @@ def before_experiment_control(
         max_duration_s=max_duration_s,
         rate_max_rps=rate_max_rps or None,
     )
+    if why := untrusted(plan.url):
+        (run.folder / LOG).write_text(why)
+        raise UsageError(why)
     _start(plan, run.folder)
     _await_answers(run.folder / FILE)
     time.sleep(warm_up_s)
@@ -105,7 +111,7 @@ def _start(plan: Plan, folder: Path) -> None:
     if theirs is None:
         theirs, ours = os.pipe()
     command = [sys.executable, "-m", "agent.traffic", "--plan", json.dumps(asdict(plan))]
-    with (folder / "traffic.log").open("ab") as errors:
+    with (folder / LOG).open("ab") as errors:
         command += ["--out", str(folder / FILE), "--commands", str(folder), "--lifeline-fd", str(theirs)]
         # In a session of its own: it must outlive a child that is stopped, for the last look.
         detached.start(command, stdout=errors, stderr=errors, pass_fds=[theirs])
@@ -120,6 +126,4 @@ def _await_answers(samples: Path) -> None:
         if samples.exists() and samples.stat().st_size > HEADER.size and read(samples):
             return
         time.sleep(POLL_S)
-    raise NoEvidence(
-        f"the traffic did not start within {START_WITHIN_S:g} s; see {samples.parent}/traffic.log"
-    )
+    raise NoEvidence(f"the traffic did not start within {START_WITHIN_S:g} s; see {samples.with_name(LOG)}")

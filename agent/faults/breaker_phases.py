@@ -13,6 +13,7 @@ from agent.breakers.states import State
 from agent.breakers.streams import FaultWindow
 from agent.faults import heal, links
 from agent.model import NoEvidence
+from agent.traffic.samples import why_missing
 
 if TYPE_CHECKING:
     import random
@@ -121,7 +122,7 @@ class Exercise:
         self.look()
         calls, _ = self.recorder.calls()
         if len(calls) == 0:
-            raise NoEvidence("there is no traffic: is the control agent.controls.traffic in the experiment?")
+            raise NoEvidence(f"there is no traffic: {why_missing(self.recorder.folder)}")
         arrivals = self.recorder.arrivals()
         if unused := [link for link, each in arrivals.items() if len(each) == 0]:
             names = " and ".join(repr(link) for link in unused)

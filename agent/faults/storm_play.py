@@ -19,7 +19,7 @@ from agent.safety.heal import heal
 from agent.store import Store
 from agent.traffic import commands
 from agent.traffic.commands import TrafficGone
-from agent.traffic.samples import FILE, HEADER
+from agent.traffic.samples import FILE, HEADER, why_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,7 +213,7 @@ class Storm:
         load, link = self._recorder.look(), self._recorder.link
         calls = len(load.good[load.calls(baseline.began, baseline.ended)])
         if not calls:
-            raise NoEvidence("there is no traffic: is the control agent.controls.traffic in the experiment?")
+            raise NoEvidence(f"there is no traffic: {why_missing(current_run().folder)}")
         if not load.requests(baseline.began, baseline.ended):
             raise NoEvidence(
                 f"{calls} calls were made and not one request came over the link {link!r}: "

@@ -13,6 +13,7 @@ from collections import deque
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agent.traffic import tls
 from agent.traffic.client import Connection
 from agent.traffic.offers import Offer
 from agent.traffic.pace import Pace
@@ -42,7 +43,7 @@ class Driver:
         self._connections = 0
         self._in_flight = 0
         parts = urlsplit(plan.url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        (self._host, self._port), self._tls = tls.place(plan.url), tls.context(plan.url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._netloc = parts.netloc
         self._requests = self._planned()
@@ -160,7 +161,7 @@ class Driver:
         self._connections += 1
         try:
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._plan.degraded_header), self._host, self._port
+                lambda: Connection(self._plan.degraded_header), self._host, self._port, ssl=self._tls
             )
         except BaseException:
             self._connections -= 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from agent.model import UsageError
+from agent.traffic.tls import PORTS, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +24,22 @@ def check_url(url: str) -> None:
     """Refuse what cannot be called.
 
     Raises:
-        UsageError: It is something else than plain HTTP.
+        UsageError: It is something else than HTTP, or names no host.
     """
-    if not url.startswith("http://"):
-        raise UsageError(
-            f"traffic speaks http:// only, not {url!r}: name what stands behind whoever ends TLS"
-        )
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise UsageError(f"traffic calls http://HOST… or https://HOST…, not {url!r}")
+
+
+def check_target(url: str) -> None:
+    """Refuse what cannot be called, after a look at its certificate if it has one.
+
+    Raises:
+        UsageError: It is something else than HTTP, or nobody here trusts its certificate.
+    """
+    check_url(url)
+    if why := untrusted(url):
+        raise UsageError(why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "traffic.samples"
+LOG = "traffic.log"
+"""What the driver, or who was to start it, complained of; beside the samples."""
 RECORD = struct.Struct("<dffHBBIQ")
 HEADER = struct.Struct("<8sQd")
 BLOCK = 4096 * RECORD.size
@@ -39,6 +41,13 @@ class Outcome(IntEnum):
     REFUSED = 3
     BROKEN = 4
     SHED = 5
+
+
+def why_missing(folder: Path) -> str:
+    """Return what to tell of traffic that is not there: the last word of its log, or what to look at."""
+    log = folder / LOG
+    said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return said[-1] if said else "is the control agent.controls.traffic in the experiment?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ANSWERS = {
     b"/ok": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -23,6 +27,24 @@ ANSWERS = {
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[bytes]]]:
     """A server on loopback and the heads of the requests it saw."""
+    with serving() as told:
+        yield told
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Iterator[tuple[str, list[bytes], Path]]:
+    """The same behind TLS, and the file with the authority that signed its certificate."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    with serving(context) as (url, seen):
+        yield url, seen, file
+
+
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve :data:`ANSWERS` meanwhile."""
     seen: list[bytes] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     where: list[Any] = []
@@ -41,14 +63,15 @@ def server() -> Iterator[tuple[str, list[bytes]]]:
             writer.close()
 
     async def main() -> None:
-        where.append(await asyncio.start_server(serve, "127.0.0.1", 0))
+        where.append(await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls))
         ready.set()
 
     loop.create_task(main())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     ready.wait(10)
-    yield f"http://127.0.0.1:{where[0].sockets[0].getsockname()[1]}", seen
+    scheme = "http" if tls is None else "https"
+    yield f"{scheme}://127.0.0.1:{where[0].sockets[0].getsockname()[1]}", seen
 
     async def stop() -> None:
         where[0].close()

@@ -6,19 +6,24 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.model import UsageError
 from agent.sandbox.supervisor import free_ports
-from agent.traffic.plan import Plan
+from agent.traffic.plan import Plan, check_target
 from agent.traffic.samples import Outcome, Sample, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from conftest import Stage
 
 
 def drive(tmp_path: Path, url: str, **changes: Any) -> tuple[Sample, ...]:
@@ -46,6 +51,72 @@ def test_every_departure_leaves_one_sample_with_its_outcome(
     """26 departures in half a second at 50 a second, whatever the answers do: the loop is open."""
     samples = drive(tmp_path, server[0] + path)
     assert Counter((s.outcome, s.degraded) for s in samples) == {(outcome, degraded): 26}
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [("/ok", Outcome.OK), ("/error", Outcome.STATUS), ("/hang", Outcome.TIMEOUT), ("/cut", Outcome.BROKEN)],
+)
+def test_calls_over_tls_come_out_as_those_without_it(
+    tmp_path: Path,
+    encrypted: tuple[str, list[bytes], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    outcome: Outcome,
+) -> None:
+    """With an authority of one's own, on connections that are kept where the answer allows it."""
+    url, seen, authority = encrypted
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    samples = drive(tmp_path, url + path, timeout_s=1.0)
+    assert Counter(s.outcome for s in samples) == {outcome: 26}
+    assert len(seen) == 26
+
+
+def test_no_call_comes_through_to_whom_nobody_trusts(
+    tmp_path: Path, encrypted: tuple[str, list[bytes], Path]
+) -> None:
+    """Not one request is sent, and what is wrong is told before the first."""
+    url, seen, _ = encrypted
+    assert {s.outcome for s in drive(tmp_path, url + "/ok")} == {Outcome.BROKEN}
+    assert seen == []
+    with pytest.raises(UsageError, match=r"is not trusted .*SSL_CERT_FILE"):
+        check_target(url)
+
+
+def test_a_run_says_why_its_traffic_was_not_started(
+    stage: Stage, encrypted: tuple[str, list[bytes], Path]
+) -> None:
+    """Chaos Toolkit keeps quiet about a control that fails, so the probe that misses the samples tells it."""
+    probe = {"module": "probes.traffic", "func": "success_ratio", "arguments": {"window_s": 1.0}}
+    path = stage.experiment(probe=probe)
+    definition = json.loads(path.read_text())
+    arguments = {"url": encrypted[0] + "/ok", "rate_rps": 50}
+    provider = {"type": "python", "module": "agent.controls.traffic", "arguments": arguments}
+    definition["controls"] = [{"name": "traffic", "provider": provider}]
+    path.write_text(json.dumps(definition))
+    code, told, errors = stage.gameday("run", str(path), "--json")
+    assert (code, told["verdict"]) == (3, "INCONCLUSIVE"), errors
+    assert "no traffic was started: the certificate of 127.0.0.1" in told["reason"]
+    assert not stage.broken.exists()
+
+
+def test_a_target_that_speaks_no_tls_is_told_so() -> None:
+    """An s too many in the scheme."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:
+        thread = threading.Thread(target=plain.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(UsageError, match=r"speaks no TLS .*is it http://\?"):
+                check_target(f"https://127.0.0.1:{plain.server_port}/")
+        finally:
+            plain.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_target_that_is_down_may_be_called(scheme: str) -> None:
+    """To find that out is what traffic is for."""
+    check_target(f"{scheme}://127.0.0.1:{free_ports(1)[0]}/ok")
 
 
 def test_nobody_listens_is_refused(tmp_path: Path) -> None:

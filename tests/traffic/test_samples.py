@@ -89,7 +89,7 @@ def test_keys_are_told_apart_by_number() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"url": "ftp://x/"}, "http:// only"),
+        ({"url": "ftp://x/"}, "http://HOST… or https://HOST…"),
         ({"rate_rps": 0}, "rate_rps"),
         ({"rate_rps": 50_000, "max_duration_s": 1e6}, "too much to record"),
         ({"rate_max_rps": 0.5}, "at least rate_rps"),
