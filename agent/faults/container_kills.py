@@ -11,7 +11,7 @@ import structlog
 from agent.clients import kubernetes, workloads
 from agent.clients.kubernetes import NotThere
 from agent.clients.pods import pod_of
-from agent.faults import pod_streams
+from agent.faults import pod_opening
 from agent.faults.pod_choice import too_few
 from agent.faults.pod_kills import PartlyKilled
 from agent.injector import orders
@@ -136,7 +136,7 @@ def _kill(api: Api, victim: Target, was: str, order: Order) -> None:
         container_id=was.rpartition("/")[2],
         signal=order.signal,
     )
-    with pod_streams.ordered(api, pod.namespace, pod.name, pod.uid, order=kill, kit=order.kit):
+    with pod_opening.ordered(api, pod.namespace, pod.name, pod.uid, order=kill, kit=order.kit):
         deadline = time.monotonic() + ENDS_WITHIN_S
         while not _has_ended(api, pod.namespace, pod.name, order.container, was):
             if time.monotonic() > deadline:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
 from agent.clients import kubernetes, nft
-from agent.faults import container_kills, pod_streams
+from agent.faults import container_kills, pod_opening
 from agent.faults.packet_scope import check_duration
 from agent.faults.pod_choice import candidates, check_minimum, spared
 from agent.faults.pod_injectors import Kit
@@ -94,7 +94,7 @@ def kill(
         found = candidates(api, namespace, selector, unready=unready, allow_bare=allow_bare)
         one = 1 if quantity is None and fraction is None else quantity
         names = choose(list(found.targets), quantity=one, fraction=fraction, seed=seed)
-        pod_streams.check_rights(api, namespace)
+        pod_opening.check_rights(api, namespace)
         victims = [found.targets[name] for name in names]
         spared(api, victims, floor)
         order = container_kills.Order(

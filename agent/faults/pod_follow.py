@@ -11,7 +11,7 @@ import structlog
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError
-from agent.faults import pod_streams
+from agent.faults import pod_lifelines
 from agent.faults.pod_choice import candidates
 from agent.model import GamedayError, NoTargets, Refused
 
@@ -130,7 +130,7 @@ class Follower:
         if frozenset(networks) != self._networks:
             self._networks = frozenset(networks)
             for table in (self.table, *self._tables):
-                pod_streams.change(table, networks)
+                pod_lifelines.change(table, networks)
 
     def _look(self, api: Api) -> list[Target]:
         """Note who is gone and who came; return whom to hit in their place."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
 from agent.clients import nft
-from agent.faults import pod_streams
+from agent.faults import pod_lifelines, pod_opening, pod_streams
 from agent.faults.packet_scope import check_duration
 from agent.faults.pod_follow import Follower
 from agent.model import Call
@@ -53,12 +53,12 @@ def put_inside(api: Api, inside: Inside) -> dict[str, Json]:
     near = inside.near
     found = near.find(api)
     names = choose(list(found.targets), quantity=near.count, fraction=near.fraction, seed=near.seed)
-    pod_streams.check_rights(api, near.namespace)
+    pod_opening.check_rights(api, near.namespace)
     targets = {name: found.targets[name] for name in names}
     table = nft.PREFIX + uuid.uuid4().hex
     networks = inside.peers(api) if inside.peers else ()
     told = _inject(api, inside, targets, table, population=found.population)
-    if pod_streams.is_held(table):
+    if pod_lifelines.is_held(table):
         until = time.time() + inside.max_duration_s
         follower = Follower(
             near=near,
@@ -73,7 +73,7 @@ def put_inside(api: Api, inside: Inside) -> dict[str, Json]:
             until=until,
             peers=inside.peers,
         )
-        pod_streams.watched_by(table, follower)
+        pod_lifelines.watched_by(table, follower)
         follower.start(networks)
     return told
 
@@ -119,7 +119,7 @@ def _inject(
         fault=inside.fault,
         victims=list(targets),
         population=population,
-        apply=lambda: pod_streams.begin(
+        apply=lambda: pod_opening.begin(
             api, namespace, pods, orders=orders, kit=inside.kit, log=log, wanted=wanted
         ),
         undo=Call(func=f"{calls}:remove", arguments=held),

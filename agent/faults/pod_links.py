@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agent import settings as settings_of
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError
-from agent.faults import pod_streams
+from agent.faults import pod_lifelines, pod_streams
 from agent.faults.pod_clocks import Clock
 from agent.faults.pod_far import Far
 from agent.faults.pod_follow import Near
@@ -135,7 +135,7 @@ class PodLink:
             self._open += [self._ours(pod, clock, each) for each in said["open"]]
 
     def _told_by(self, pod: str) -> Mapping[str, Any]:
-        answer = pod_streams.ask(self.table, orders.arrivals(self._since.get(pod, 0)), pod=pod)
+        answer = pod_lifelines.ask(self.table, orders.arrivals(self._since.get(pod, 0)), pod=pod)
         clock = self._clocks.setdefault(pod, Clock())
         clock.learn(answer.exchange)
         self._since[pod] = answer.says["seq"]
@@ -271,7 +271,7 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
 
 
 def _put(table: str, toxic: str, raw: Mapping[str, Json]) -> None:
-    for pod, answer in pod_streams.ask_all(table, orders.put_toxic(toxic, raw)).items():
+    for pod, answer in pod_lifelines.ask_all(table, orders.put_toxic(toxic, raw)).items():
         if not answer.says.get("holds"):
             raise UsageError(f"{pod}: {answer.says.get('says')}")
 
@@ -290,7 +290,7 @@ def remove(
 ) -> Fact | None:
     """Take the toxic off and return its dose; who does not hold the streams takes the whole link out."""
     try:
-        answers = pod_streams.ask_all(table, orders.take_toxic(toxic))
+        answers = pod_lifelines.ask_all(table, orders.take_toxic(toxic))
     except KubernetesError:
         pod_streams.remove(table=table, place=place, namespace=namespace, pods=pods)
         return None
@@ -308,7 +308,7 @@ def remove(
 
 def is_in(*, table: str, toxic: str) -> Fact:
     """Tell whether every pod has the toxic."""
-    answers = pod_streams.ask_all(table, orders.TOXICS)
+    answers = pod_lifelines.ask_all(table, orders.TOXICS)
     missing = [pod for pod, answer in answers.items() if toxic not in answer.says["names"]]
     return Fact(holds=not missing, says=f"no toxic in {', '.join(missing)}" if missing else "")
 
@@ -324,7 +324,7 @@ def is_out(
 ) -> Fact:
     """Tell whether no pod has the toxic, or the link itself is gone."""
     try:
-        answers = pod_streams.ask_all(table, orders.TOXICS)
+        answers = pod_lifelines.ask_all(table, orders.TOXICS)
     except KubernetesError:
         return pod_streams.gone(table=table, place=place, namespace=namespace, pods=pods, lease_s=lease_s)
     still = [pod for pod, answer in answers.items() if toxic in answer.says["names"]]
