@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from agent import settings as settings_of
 from agent.clients import kubernetes, nft
 from agent.faults import container_kills, pod_opening
-from agent.faults.packet_scope import check_duration
+from agent.faults.durations import check_duration, check_wait
 from agent.faults.pod_choice import candidates, check_minimum, spared
 from agent.faults.pod_injectors import Kit
 from agent.model import Call, UsageError
 from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from agent.model import Json
@@ -87,13 +87,11 @@ def kill(
     """
     number = _number(signal)
     check_duration(max_duration_s)
-    if not 0 <= wait_s <= 600:
-        raise UsageError(f"wait_s: {wait_s:g} is not between 0 and 600")
+    check_wait(wait_s)
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
         found = candidates(api, namespace, selector, unready=unready, allow_bare=allow_bare)
-        one = 1 if quantity is None and fraction is None else quantity
-        names = choose(list(found.targets), quantity=one, fraction=fraction, seed=seed)
+        names = Choice(quantity=quantity, fraction=fraction, seed=seed).of(list(found.targets))
         pod_opening.check_rights(api, namespace)
         victims = [found.targets[name] for name in names]
         spared(api, victims, floor)

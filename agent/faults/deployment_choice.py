@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
-from agent.model import NoTargets, UsageError
+from agent.model import NoTargets
 from agent.safety.kubernetes_guard import (
     ENABLED,
     EXEMPT,
@@ -15,12 +15,12 @@ from agent.safety.kubernetes_guard import (
     is_exempt,
     namespace_labels,
 )
-from agent.safety.targets import choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.clients.kubernetes import Api, Object
+    from agent.safety.targets import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +52,7 @@ class Chosen:
         return [each.full_name for each in self.victims]
 
 
-def check_duration(max_duration_s: float) -> None:
-    """Refuse a duration that is none.
-
-    Raises:
-        UsageError: It is out of range.
-    """
-    if not 0 < max_duration_s <= 86400:
-        raise UsageError(f"max_duration_s: {max_duration_s:g} is not above 0 and at most 86400")
-
-
-def choose_deployments(
-    api: Api,
-    namespace: str,
-    selector: str,
-    *,
-    quantity: int | None,
-    fraction: float | None,
-    seed: int | None,
-) -> Chosen:
+def choose_deployments(api: Api, namespace: str, selector: str, choice: Choice) -> Chosen:
     """Return the victims among the Deployments of *namespace* that match *selector* and may be hit.
 
     Raises:
@@ -88,8 +70,7 @@ def choose_deployments(
     if not may:
         said = "; ".join(f"{name} is {why}" for name, why in reasons.items()) or "no Deployment matches"
         raise NoTargets(f"{selector} in namespace {namespace}: {said}; nothing was touched")
-    one = 1 if quantity is None and fraction is None else quantity
-    names = choose(list(may), quantity=one, fraction=fraction, seed=seed)
+    names = choice.of(list(may))
     return Chosen(victims=tuple(_deployment(may[name]) for name in names), population=len(matching))
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
 from agent.faults import deployment_checks, kubernetes_rights, standby
-from agent.faults.deployment_choice import check_duration, choose_deployments
+from agent.faults.deployment_choice import choose_deployments
+from agent.faults.durations import check_duration
 from agent.faults.pod_choice import check_minimum
 from agent.model import Call, Refused, UsageError
 from agent.restorer.changes import Scaled
 from agent.restorer.orders import Order
 from agent.safety.context import current_run
 from agent.safety.door import inject
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from agent.faults.deployment_choice import Deployment
@@ -80,7 +82,8 @@ def scale(
     with kubernetes.connect() as api:
         kubernetes_rights.check(api, "deployments.scale", namespace)
         standby.check(api)
-        chosen = choose_deployments(api, namespace, selector, quantity=quantity, fraction=fraction, seed=seed)
+        choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+        chosen = choose_deployments(api, namespace, selector, choice)
         mark = f"gameday-{uuid.uuid4().hex[:12]}"
         changes = tuple(_scaled(each, mark, replicas) for each in chosen.victims)
         for each, change in zip(chosen.victims, changes, strict=True):
@@ -181,7 +184,8 @@ def restart(
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
         kubernetes_rights.check(api, "deployments.restart", namespace)
-        chosen = choose_deployments(api, namespace, selector, quantity=quantity, fraction=fraction, seed=seed)
+        choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+        chosen = choose_deployments(api, namespace, selector, choice)
         for each in chosen.victims:
             if why := deployment_checks.cannot_restart(each.found, floor):
                 raise Refused(f"{each.full_name} {why}; nothing was touched")

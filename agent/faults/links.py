@@ -12,7 +12,7 @@ from agent import settings as settings_of
 from agent.model import Call, Fact, NoTargets
 from agent.proxy.client import ProxyClient, ProxyGone
 from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from agent.model import Json
@@ -225,8 +225,7 @@ def _inject(
     matching = [name for name in links if fnmatchcase(name, link)]
     if not matching:
         raise NoTargets(f"no link of the proxy at {client.api} matches {link!r}; it has {', '.join(links)}")
-    quantity = 1 if quantity is None and fraction is None else quantity
-    victims = choose(matching, quantity=quantity, fraction=fraction, seed=seed)
+    victims = Choice(quantity=quantity, fraction=fraction, seed=seed).of(matching)
     toxic, lease_s = uuid.uuid4().hex, settings.lease_s
     asked: dict[str, Json] = {"kind": kind, **fields, "toxicity": toxicity}
     if seed is not None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
 from agent.faults import isolation, kubernetes_rights
+from agent.faults.durations import check_duration
 from agent.faults.pod_choice import candidates
 from agent.model import Call, UsageError
 from agent.safety.context import current_run
 from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from agent.model import Json
@@ -68,13 +69,11 @@ def isolate(
     """
     if not 1 <= port <= 65535:
         raise UsageError(f"port: {port} is not between 1 and 65535")
-    if not 0 < max_duration_s <= 86400:
-        raise UsageError(f"max_duration_s: {max_duration_s:g} is not above 0 and at most 86400")
+    check_duration(max_duration_s)
     with kubernetes.connect() as api:
         kubernetes_rights.check(api, "networkpolicies.isolate", namespace)
         found = candidates(api, namespace, selector, allow_bare=True)
-        quantity = 1 if quantity is None and fraction is None else quantity
-        names = choose(list(found.targets), quantity=quantity, fraction=fraction, seed=seed)
+        names = Choice(quantity=quantity, fraction=fraction, seed=seed).of(list(found.targets))
         pods = {each.pod.name: each.pod.uid for each in (found.targets[name] for name in names)}
         isolation.check_answers(api, namespace, list(pods), port)
         mark, began = f"gameday-{uuid.uuid4().hex[:12]}", time.time()

@@ -10,7 +10,8 @@ from agent.faults.node_choice import NODES
 from agent.faults.pod_kills import lives
 from agent.faults.standby import on_standby
 from agent.model import Fact
-from agent.restorer.changes import MARK, Cordoned, Tainted
+from agent.restorer.changes import MARK
+from agent.restorer.node_changes import Cordoned, Tainted
 from agent.restorer.orders import Order
 from agent.restorer.restore import is_in, restore
 

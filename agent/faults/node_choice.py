@@ -16,12 +16,12 @@ from agent.safety.kubernetes_guard import (
     is_enabled,
     is_exempt,
 )
-from agent.safety.targets import choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.clients.kubernetes import Api, Object
+    from agent.safety.targets import Choice
 
 NODES = "/api/v1/nodes"
 
@@ -67,15 +67,7 @@ def node_of(found: Object) -> Node:
     )
 
 
-def choose_nodes(
-    api: Api,
-    selector: str,
-    *,
-    quantity: int | None,
-    fraction: float | None,
-    seed: int | None,
-    nodes_left_min: int,
-) -> Chosen:
+def choose_nodes(api: Api, selector: str, choice: Choice, *, nodes_left_min: int) -> Chosen:
     """Return the victims among the nodes that match *selector* and may be hit.
 
     Raises:
@@ -93,8 +85,7 @@ def choose_nodes(
     if not may:
         said = "; ".join(f"{name} is {why}" for name, why in reasons.items()) or "no node matches"
         raise NoTargets(f"{selector}: {said}; nothing was touched")
-    one = 1 if quantity is None and fraction is None else quantity
-    names = choose(list(may), quantity=one, fraction=fraction, seed=seed)
+    names = choice.of(list(may))
     if why := too_few_left([node_of(each) for each in api.items(NODES)], names, nodes_left_min):
         raise Refused(f"{why}; nothing was touched")
     return Chosen(victims=tuple(may[name] for name in names), population=len(matching))

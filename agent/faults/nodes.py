@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.clients import kubernetes
 from agent.faults import kubernetes_rights, node_checks, node_drain, standby
-from agent.faults.deployment_choice import check_duration
+from agent.faults.durations import check_duration, check_grace_period, check_wait
 from agent.faults.node_choice import choose_nodes
 from agent.faults.pod_choice import check_minimum
 from agent.faults.pod_kills import Order as KillOrder
 from agent.model import Call, UsageError
-from agent.restorer.changes import Cordoned, Tainted
+from agent.restorer.node_changes import Cordoned, Tainted
 from agent.restorer.orders import Order
 from agent.safety.context import current_run
 from agent.safety.door import inject
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,14 +69,8 @@ def cordon(
     with kubernetes.connect() as api:
         kubernetes_rights.check(api, "nodes.cordon, nodes.taint", None)
         standby.check(api)
-        chosen = choose_nodes(
-            api,
-            selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            nodes_left_min=nodes_left_min,
-        )
+        choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+        chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)
         return _change(api, "nodes.cordon", chosen, _cordoned, max_duration_s=max_duration_s)
 
 
@@ -133,14 +128,8 @@ def taint(
         row = "nodes.taint effect: NoExecute" if effect == "NoExecute" else "nodes.cordon, nodes.taint"
         kubernetes_rights.check(api, row, None)
         standby.check(api)
-        chosen = choose_nodes(
-            api,
-            selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            nodes_left_min=nodes_left_min,
-        )
+        choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+        chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)
         if effect == "NoExecute":
             nodes = [each.name for each in chosen.victims]
             node_drain.check_execution(api, nodes, floor=floor, allow_bare=allow_bare)
@@ -206,10 +195,8 @@ def drain(
         As for :func:`cordon`.
     """
     check_duration(max_duration_s)
-    if not 0 <= wait_s <= 600:
-        raise UsageError(f"wait_s: {wait_s:g} is not between 0 and 600")
-    if grace_period_s is not None and grace_period_s < 0:
-        raise UsageError(f"grace_period_s: {grace_period_s} is below 0")
+    check_wait(wait_s)
+    check_grace_period(grace_period_s)
     if others not in ("refuse", "leave"):
         raise UsageError(f"others: {others!r} is neither refuse nor leave")
     floor = check_minimum(min_ready, min_ready_fraction)
@@ -217,14 +204,8 @@ def drain(
     with kubernetes.connect() as api:
         kubernetes_rights.check(api, "nodes.drain", None)
         standby.check(api)
-        chosen = choose_nodes(
-            api,
-            selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            nodes_left_min=nodes_left_min,
-        )
+        choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+        chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)
         nodes = [each.name for each in chosen.victims]
         pods = node_drain.pods_to_evict(
             api, nodes, floor=floor, allow_bare=allow_bare, leave=others == "leave"

@@ -18,7 +18,6 @@ PROTOCOLS = ("tcp", "udp", "any")
 DIRECTIONS = ("ingress", "egress", "both")
 ANYBODY = "*"
 SSH_PORT = 22
-LONGEST_S = 86_400.0
 LONGEST_DELAY_MS = 60_000.0
 LOOPBACK = (ip_address("127.0.0.1"), ip_address("::1"))
 SHORTEST_PREFIX = {4: 8, 6: 16}
@@ -101,16 +100,6 @@ def parse(peers: Sequence[str]) -> tuple[Network, ...]:
     if isinstance(peers, str):
         raise UsageError(f"peers: write a list, [{peers!r}]")
     return tuple(_network(peer) for peer in peers)
-
-
-def check_duration(max_duration_s: float) -> None:
-    """Refuse a *max_duration_s* that is no time or longer than a day.
-
-    Raises:
-        UsageError: It is.
-    """
-    if not 0 < max_duration_s <= LONGEST_S:
-        raise UsageError(f"max_duration_s: {max_duration_s!r} is not above 0 and at most {LONGEST_S:g}")
 
 
 def check_delay(latency_ms: float, jitter_ms: float) -> None:

@@ -10,7 +10,8 @@ from agent import settings as settings_of
 from agent.clients import netns as namespaces
 from agent.clients import nft, tc, tc_lease
 from agent.faults import packet_cuts, packet_delays
-from agent.faults.packet_scope import Scope, check_delay, check_duration, refuse_lockout, scope
+from agent.faults.durations import check_duration
+from agent.faults.packet_scope import Scope, check_delay, refuse_lockout, scope
 from agent.model import Call, Unsupported, UsageError
 from agent.safety.context import current_run
 from agent.safety.door import inject

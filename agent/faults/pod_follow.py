@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.faults.packet_scope import Network
     from agent.faults.pod_choice import Candidates, Target
     from agent.model import Json
+    from agent.safety.targets import Choice
 
 log = structlog.get_logger()
 
@@ -37,24 +38,13 @@ class Near:
 
     namespace: str
     selector: str
-    quantity: int | None
-    fraction: float | None
-    seed: int | None
+    choice: Choice
     allow_bare: bool
     follow: bool = False
 
     def find(self, api: Api) -> Candidates:
         """Return the pods that may be hit now."""
         return candidates(api, self.namespace, self.selector, unready=True, allow_bare=self.allow_bare)
-
-    @property
-    def count(self) -> int | None:
-        """How many pods are wanted; None where a fraction is."""
-        return 1 if self.quantity is None and self.fraction is None else self.quantity
-
-    def wanted(self, population: int) -> int:
-        """Return how many pods should be hit of *population*."""
-        return self.count if self.count is not None else int((self.fraction or 0.0) * population + 1e-9)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,7 +136,7 @@ class Follower:
             for name, target in sorted(found.targets.items())
             if target.pod.uid not in self.known and self.victims.get(name) != target.pod.uid
         ]
-        missing = self.near.wanted(found.population) - len(self.victims)
+        missing = self.near.choice.wanted(found.population) - len(self.victims)
         if not self.near.follow:
             if missing > 0:
                 self._not_followed |= dict.fromkeys(

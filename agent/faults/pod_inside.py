@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from agent import settings as settings_of
 from agent.clients import nft
 from agent.faults import pod_lifelines, pod_opening, pod_streams
-from agent.faults.packet_scope import check_duration
+from agent.faults.durations import check_duration
 from agent.faults.pod_follow import Follower
 from agent.model import Call
 from agent.safety.context import current_run
 from agent.safety.door import heal_one, inject
-from agent.safety.targets import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +51,7 @@ def put_inside(api: Api, inside: Inside) -> dict[str, Json]:
     check_duration(inside.max_duration_s)
     near = inside.near
     found = near.find(api)
-    names = choose(list(found.targets), quantity=near.count, fraction=near.fraction, seed=near.seed)
+    names = near.choice.of(list(found.targets))
     pod_opening.check_rights(api, near.namespace)
     targets = {name: found.targets[name] for name in names}
     table = nft.PREFIX + uuid.uuid4().hex

@@ -25,6 +25,7 @@ from agent.injector.orders import Lead
 from agent.model import Call, Fact, NotRecovered, UsageError
 from agent.safety.context import current_run
 from agent.safety.door import heal_one, inject
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,9 +67,7 @@ class Ends:
         near = Near(
             namespace=namespace.strip(),
             selector=selector.strip(),
-            quantity=None,
-            fraction=1.0,  # one that is left out would be seen as a service that bypasses the link
-            seed=None,
+            choice=Choice(fraction=1.0),  # one left out would be seen as a service that bypasses the link
             allow_bare=True,
         )
         far = Far(peers=(peer.strip("[]"),), port=int(port), protocol="tcp", direction="egress")

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from agent import settings as settings_of
-from agent.clients import kubernetes
 from agent.faults.packet_cuts import GRAIN
 from agent.faults.packet_scope import check_delay
 from agent.faults.pod_far import Far
 from agent.faults.pod_follow import Near
-from agent.faults.pod_injectors import Kit
-from agent.faults.pod_inside import Inside, put_inside
-from agent.injector.orders import Cut, Hold
+from agent.faults.pod_towards import cut, hold
 from agent.model import UsageError
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from agent.faults.pod_choice import Target
-    from agent.injector.orders import Scoped
     from agent.model import Json
 
 __all__ = ["IN_A_JOB", "delay", "drop", "fail_requests", "partition"]
@@ -90,21 +83,10 @@ def partition(
         The stream from this process: its end heals at once.  Silence heals after the lease, by the
         injector, and without it by the kernel, whose set elements time out.
     """
-    return _cut(
-        "pods.partition",
-        Near(
-            namespace=namespace,
-            selector=selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            allow_bare=allow_bare,
-            follow=follow,
-        ),
-        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
-        loss_fraction=1.0,
-        max_duration_s=max_duration_s,
-    )
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
+    far = Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction)
+    return cut("pods.partition", near, far, loss_fraction=1.0, max_duration_s=max_duration_s)
 
 
 def drop(
@@ -158,21 +140,10 @@ def drop(
     """
     if not 1 / GRAIN <= loss_fraction <= 1:
         raise UsageError(f"loss_fraction: {loss_fraction!r} is not between 0.0001 and 1")
-    return _cut(
-        "pods.drop",
-        Near(
-            namespace=namespace,
-            selector=selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            allow_bare=allow_bare,
-            follow=follow,
-        ),
-        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
-        loss_fraction=loss_fraction,
-        max_duration_s=max_duration_s,
-    )
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
+    far = Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction)
+    return cut("pods.drop", near, far, loss_fraction=loss_fraction, max_duration_s=max_duration_s)
 
 
 def delay(
@@ -238,23 +209,12 @@ def delay(
         lead connections to the proxy.
     """
     check_delay(latency_ms, jitter_ms)
-    toxic = {"kind": "delay", "latency_ms": float(latency_ms), "jitter_ms": float(jitter_ms)}
-    return _hold(
-        "pods.delay",
-        Near(
-            namespace=namespace,
-            selector=selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            allow_bare=allow_bare,
-            follow=follow,
-        ),
-        Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction),
-        toxic={**toxic, "direction": DOWNSTREAM},
-        established=established,
-        max_duration_s=max_duration_s,
-    )
+    toxic: dict[str, Any] = {"kind": "delay", "latency_ms": float(latency_ms), "jitter_ms": float(jitter_ms)}
+    toxic |= {"direction": DOWNSTREAM}
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
+    far = Far(peers=tuple(peers or ()), port=port, protocol=protocol, direction=direction)
+    return hold("pods.delay", near, far, toxic=toxic, established=established, max_duration_s=max_duration_s)
 
 
 def fail_requests(
@@ -323,68 +283,9 @@ def fail_requests(
     toxic: dict[str, Any] = {"kind": "fail_requests", "status": float(status), "path": path}
     toxic |= {"header": header, "value": value, "toxicity": toxicity}
     toxic |= {} if seed is None else {"seed": seed}
-    return _hold(
-        "pods.fail_requests",
-        Near(
-            namespace=namespace,
-            selector=selector,
-            quantity=quantity,
-            fraction=fraction,
-            seed=seed,
-            allow_bare=allow_bare,
-            follow=follow,
-        ),
-        Far(peers=tuple(peers or ()), port=port, protocol="tcp", direction=direction),
-        toxic=toxic,
-        established=established,
-        max_duration_s=max_duration_s,
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
+    far = Far(peers=tuple(peers or ()), port=port, protocol="tcp", direction=direction)
+    return hold(
+        "pods.fail_requests", near, far, toxic=toxic, established=established, max_duration_s=max_duration_s
     )
-
-
-def _cut(fault: str, near: Near, far: Far, *, loss_fraction: float, max_duration_s: float) -> dict[str, Json]:
-    def order_of(given: dict[str, Any]) -> Cut:
-        return Cut(loss_fraction=loss_fraction, **given)
-
-    return _towards(fault, near, far, order_of, {"loss_fraction": loss_fraction}, max_duration_s)
-
-
-def _hold(
-    fault: str, near: Near, far: Far, *, toxic: dict[str, Any], established: str, max_duration_s: float
-) -> dict[str, Json]:
-    if established not in ("reset", "keep"):
-        raise UsageError(f"established: {established!r} is neither reset nor keep")
-    ways = ("netem", "proxy") if toxic["kind"] == "delay" else ("proxy",)
-
-    def order_of(given: dict[str, Any]) -> Hold:
-        return Hold(toxic=toxic, ways=ways, resets=established == "reset", **given)
-
-    return _towards(fault, near, far, order_of, {**toxic, "established": established}, max_duration_s)
-
-
-def _towards(
-    fault: str,
-    near: Near,
-    far: Far,
-    order_of: Callable[[dict[str, Any]], Scoped],
-    asked: dict[str, Json],
-    max_duration_s: float,
-) -> dict[str, Json]:
-    lease_s = settings_of.current().lease_s
-    with kubernetes.connect() as api:
-        scope = far.scope(api, near.namespace)
-
-        def order(_: Target, table: str) -> Scoped:
-            times = {"lease_s": lease_s, "max_duration_s": max_duration_s}
-            now = replace(scope, networks=far.networks(api, near.namespace)) if near.follow else scope
-            return order_of({"table": table, "scope": now, "hosts": far.hosts, **times})
-
-        inside = Inside(
-            fault=fault,
-            near=near,
-            kit=Kit(image=settings_of.current().image, capabilities=("NET_ADMIN",)),
-            asked={**asked, "direction": far.direction, "towards": list(far.victims(scope))},
-            max_duration_s=max_duration_s,
-            order_of=order,
-            peers=(lambda api: far.networks(api, near.namespace)) if far.moves else None,
-        )
-        return put_inside(api, inside)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from agent import settings as settings_of
 from agent.clients import kubernetes
 from agent.faults import pod_kills, pod_resources
+from agent.faults.durations import check_duration, check_grace_period, check_wait
 from agent.faults.pod_choice import Spared, candidates, check_minimum, spared
 from agent.faults.pod_follow import Near
 from agent.faults.pod_injectors import Kit
 from agent.faults.pod_inside import Inside, put_inside
 from agent.model import Call, UsageError
 from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from agent.model import Json
@@ -80,12 +81,15 @@ def kill(
         The owner's own controller in the cluster, which needs nobody of this agent; a bare pod has
         none, and so needs *allow_bare*.
     """
-    _check(grace_period_s=grace_period_s, wait_s=wait_s, max_duration_s=max_duration_s, by=by)
+    if by not in ("eviction", "delete"):
+        raise UsageError(f"by: {by!r} is neither eviction nor delete")
+    check_grace_period(grace_period_s)
+    check_wait(wait_s)
+    check_duration(max_duration_s)
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
         found = candidates(api, namespace, selector, unready=unready, allow_bare=allow_bare)
-        quantity = 1 if quantity is None and fraction is None else quantity
-        names = choose(list(found.targets), quantity=quantity, fraction=fraction, seed=seed)
+        names = Choice(quantity=quantity, fraction=fraction, seed=seed).of(list(found.targets))
         victims = [found.targets[name] for name in names]
         owners = spared(api, victims, floor)
         order = pod_kills.Order(
@@ -170,15 +174,8 @@ def stress(
         cpu_fraction=cpu_fraction, cores=cores, memory_fraction=memory_fraction, memory_bytes=memory_bytes
     )
     share.check()
-    near = Near(
-        namespace=namespace,
-        selector=selector,
-        quantity=quantity,
-        fraction=fraction,
-        seed=seed,
-        allow_bare=allow_bare,
-        follow=follow,
-    )
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
     with kubernetes.connect() as api:
         inside = Inside(
             fault="pods.stress",
@@ -245,15 +242,8 @@ def fill_disk(
     """
     if not 0 < used_fraction <= 1:
         raise UsageError(f"used_fraction: {used_fraction!r} is not above 0 and at most 1")
-    near = Near(
-        namespace=namespace,
-        selector=selector,
-        quantity=quantity,
-        fraction=fraction,
-        seed=seed,
-        allow_bare=allow_bare,
-        follow=follow,
-    )
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    near = Near(namespace=namespace, selector=selector, choice=choice, allow_bare=allow_bare, follow=follow)
     path = pod_resources.VOLUME
     with kubernetes.connect() as api:
         inside = Inside(
@@ -276,14 +266,3 @@ def _owners(owners: list[Spared]) -> list[Json]:
         {"kind": each.owner.kind, "name": each.owner.name, "uid": each.owner.uid, "ready": each.ready}
         for each in owners
     ]
-
-
-def _check(*, grace_period_s: int | None, wait_s: float, max_duration_s: float, by: str) -> None:
-    if by not in ("eviction", "delete"):
-        raise UsageError(f"by: {by!r} is neither eviction nor delete")
-    if grace_period_s is not None and grace_period_s < 0:
-        raise UsageError(f"grace_period_s: {grace_period_s} is below 0")
-    if not 0 <= wait_s <= 600:
-        raise UsageError(f"wait_s: {wait_s:g} is not between 0 and 600")
-    if not 0 < max_duration_s <= 86400:
-        raise UsageError(f"max_duration_s: {max_duration_s:g} is not above 0 and at most 86400")

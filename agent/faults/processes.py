@@ -17,7 +17,7 @@ from agent.clients.processes import HOME, NAME, Named, is_alive, is_stopped, nam
 from agent.model import Call, Fact, NoTargets, UsageError
 from agent.safety.context import run_folder
 from agent.safety.door import inject
-from agent.safety.targets import choose
+from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +61,8 @@ def kill(
         The supervisor that restarts what dies, or the reaper, which runs *restart*.
     """
     home = settings_of.current().home
-    victims, processes, population = _choose(selector, quantity, fraction, seed, home)
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    victims, processes, population = _choose(selector, choice, home)
     names: list[Json] = list(victims)
     killed: list[Json] = [_json(each) for each in processes]
     arguments: dict[str, Json] = {"names": names, "killed": killed, "home": str(home)}
@@ -110,7 +111,8 @@ def pause(
         *max_duration_s*.
     """
     home = settings_of.current().home
-    victims, processes, population = _choose(selector, quantity, fraction, seed, home)
+    choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
+    victims, processes, population = _choose(selector, choice, home)
     stopped: list[Json] = [_json(each) for each in processes]
 
     def apply() -> None:
@@ -192,17 +194,14 @@ def are_going(*, stopped: list[dict[str, Any]]) -> Fact:
     return Fact(holds=not still, says=f"still stopped: {still}" if still else "")
 
 
-def _choose(
-    selector: str, quantity: int | None, fraction: float | None, seed: int | None, home: Path
-) -> tuple[tuple[str, ...], list[Named], int]:
+def _choose(selector: str, choice: Choice, home: Path) -> tuple[tuple[str, ...], list[Named], int]:
     """Return the chosen names, their processes, and how many names their group has."""
     if "/" not in selector:
         raise UsageError(f"selector {selector!r} names no group; write it as <group>/<name>")
     found = named(selector, home=home)
     if not found:
         raise NoTargets(f"no process carries {NAME}={selector}; nothing was touched")
-    quantity = 1 if quantity is None and fraction is None else quantity
-    victims = choose([each.name for each in found], quantity=quantity, fraction=fraction, seed=seed)
+    victims = choice.of([each.name for each in found])
     group = selector.partition("/")[0]
     population = len({each.name for each in named(f"{group}/*", home=home)})
     return victims, [each for each in found if each.name in victims], population

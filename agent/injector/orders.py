@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import nft
-from agent.faults.packet_scope import LONGEST_S, Scope, parse
+from agent.faults.durations import LONGEST_S
+from agent.faults.packet_scope import Scope, parse
 from agent.model import UsageError
 
 if TYPE_CHECKING:

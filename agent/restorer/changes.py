@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.clients.kubernetes import RUN
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 type Object = dict[str, Any]
 
-TAINT = "gameday/tainted"
-"""The key of every taint of ours; its value is the mark."""
 MARKED = "gameday-"
 """What every mark begins with."""
 MARK = "gameday/mark"
@@ -121,11 +117,11 @@ class Scaled:
 
     def put(self, found: Object) -> Object:
         """Return the new number."""
-        return _merged(found, {"spec": {"replicas": self.after}})
+        return merged(found, {"spec": {"replicas": self.after}})
 
     def back(self, found: Object) -> Object:
         """Return the old number."""
-        return _merged(found, {"spec": {"replicas": self.before}})
+        return merged(found, {"spec": {"replicas": self.before}})
 
     def rest(self, found: Object) -> None:
         """Leave nothing: the number is all that was written."""
@@ -137,122 +133,7 @@ class Scaled:
 
     @staticmethod
     def _owners(found: Object) -> list[str]:
-        return list(_owners(found["metadata"], "f:spec", "f:replicas"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cordoned:
-    """A node that is to take no new pods; a label and an annotation say whose doing it is."""
-
-    node: str
-    uid: str
-    mark: str
-    run: str
-
-    @property
-    def name(self) -> str:
-        """What an operator calls it."""
-        return f"Node {self.node}"
-
-    @property
-    def path(self) -> str:
-        """The node."""
-        return f"/api/v1/nodes/{self.node}"
-
-    @property
-    def written_at(self) -> str:
-        """The node: no part of it is enough."""
-        return self.path
-
-    def stands(self, found: Object) -> Stands:
-        """Tell by the field's owner, and by our annotation, which only we take off together with it."""
-        cordoned = bool(found["spec"].get("unschedulable"))
-        if cordoned and self.mark in _owners(found["metadata"], "f:spec", "f:unschedulable"):
-            return Stands.IN
-        return Stands.TAKEN if _mark_of(found) == self.mark else Stands.BACK
-
-    def unfit(self, found: Object) -> str | None:
-        """Say so if it is cordoned already, or broken by a run."""
-        if found["spec"].get("unschedulable"):
-            return f"{self.name} is cordoned already"
-        return _taken(self.name, found)
-
-    def put(self, found: Object) -> Object:
-        """Return field and label."""
-        return _merged(found, {"spec": {"unschedulable": True}}, _tags(self.run, self.mark))
-
-    def back(self, found: Object) -> Object:
-        """Return neither field nor label."""
-        return _merged(found, {"spec": {"unschedulable": None}}, _tags(None, None))
-
-    def rest(self, found: Object) -> Object | None:
-        """Take the label off."""
-        return _merged(found, {}, _tags(None, None)) if _mark_of(found) == self.mark else None
-
-    def now(self, found: Object) -> str:
-        """Say whether it is cordoned, and by whom."""
-        if not found["spec"].get("unschedulable"):
-            return "not cordoned any more"
-        owners = _owners(found["metadata"], "f:spec", "f:unschedulable")
-        return f"cordoned by {', '.join(owners) or 'nobody known'}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tainted:
-    """A node with a taint of ours, whose value is the mark; its other taints are left as they are."""
-
-    node: str
-    uid: str
-    mark: str
-    run: str
-    effect: str
-
-    @property
-    def name(self) -> str:
-        """What an operator calls it."""
-        return f"Node {self.node}"
-
-    @property
-    def path(self) -> str:
-        """The node."""
-        return f"/api/v1/nodes/{self.node}"
-
-    @property
-    def written_at(self) -> str:
-        """The node: no part of it is enough."""
-        return self.path
-
-    def stands(self, found: Object) -> Stands:
-        """Tell by the taint itself, and by our annotation, which only we take off together with it."""
-        if any(self._is_ours(each) for each in _taints(found)):
-            return Stands.IN
-        return Stands.TAKEN if _mark_of(found) == self.mark else Stands.BACK
-
-    def unfit(self, found: Object) -> str | None:
-        """Say so if it is broken by a run."""
-        return _taken(self.name, found)
-
-    def put(self, found: Object) -> Object:
-        """Return all its taints and one more."""
-        ours = {"key": TAINT, "value": self.mark, "effect": self.effect}
-        return _merged(found, {"spec": {"taints": [*_taints(found), ours]}}, _tags(self.run, self.mark))
-
-    def back(self, found: Object) -> Object:
-        """Return all its taints but ours."""
-        others = [each for each in _taints(found) if not self._is_ours(each)]
-        return _merged(found, {"spec": {"taints": others or None}}, _tags(None, None))
-
-    def rest(self, found: Object) -> Object | None:
-        """Take the label off."""
-        return _merged(found, {}, _tags(None, None)) if _mark_of(found) == self.mark else None
-
-    def now(self, found: Object) -> str:
-        """Say which taints it has."""
-        keys = ", ".join(each["key"] for each in _taints(found)) or "none"
-        return f"without our taint (its taints: {keys})"
-
-    def _is_ours(self, taint: Mapping[str, Any]) -> bool:
-        return taint["key"] == TAINT and taint.get("value") == self.mark
+        return list(owners_of(found["metadata"], "f:spec", "f:replicas"))
 
 
 def is_mark(manager: str) -> bool:
@@ -260,37 +141,13 @@ def is_mark(manager: str) -> bool:
     return manager.startswith(MARKED) and not manager.endswith(BACK)
 
 
-def _merged(found: Object, change: Object, tags: Object | None = None) -> Object:
+def merged(found: Object, change: Object, tags: Object | None = None) -> Object:
     """Return *change* with the precondition that the object is the very one, and as it was *found*."""
     meta: Object = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
     return {**change, "metadata": {**meta, **(tags or {})}}
 
 
-def _tags(run: str | None, mark: str | None) -> Object:
-    """Return label and annotation of a node that is under a fault; None takes them off."""
-    return {"labels": {RUN: run}, "annotations": {MARK: mark}}
-
-
-def _run_of(found: Object) -> str | None:
-    labels: Mapping[str, str] = found["metadata"].get("labels") or {}
-    return labels.get(RUN)
-
-
-def _mark_of(found: Object) -> str | None:
-    annotations: Mapping[str, str] = found["metadata"].get("annotations") or {}
-    return annotations.get(MARK)
-
-
-def _taken(name: str, found: Object) -> str | None:
-    run = _run_of(found)
-    return None if run is None else f"{name} carries the label {RUN}={run}: that run's fault comes first"
-
-
-def _taints(found: Object) -> list[dict[str, Any]]:
-    return list(found["spec"].get("taints") or ())
-
-
-def _owners(meta: Mapping[str, Any], *fields: str) -> Iterator[str]:
+def owners_of(meta: Mapping[str, Any], *fields: str) -> Iterator[str]:
     """Yield the managers of a field.
 
     Source:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from agent.restorer.changes import Cordoned, Scaled, Tainted
+from agent.restorer.changes import Scaled
+from agent.restorer.node_changes import Cordoned, Tainted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.model import NoTargets, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """How many of those that match are hit, as the arguments of a fault say it; one if they say nothing."""
+
+    quantity: int | None = None
+    fraction: float | None = None
+    seed: int | None = None
+
+    @property
+    def count(self) -> int | None:
+        """How many are wanted; None where a fraction is."""
+        return 1 if self.quantity is None and self.fraction is None else self.quantity
+
+    def of(self, candidates: Sequence[str]) -> tuple[str, ...]:
+        """Return the victims among *candidates*; see :func:`choose`."""
+        return choose(candidates, quantity=self.count, fraction=self.fraction, seed=self.seed)
+
+    def wanted(self, population: int) -> int:
+        """Return how many should be hit of *population*."""
+        return self.count if self.count is not None else _share(self.fraction or 0.0, population)
 
 
 def choose(
@@ -43,10 +66,14 @@ def choose(
         assert fraction is not None
         if not 0 < fraction <= 1:
             raise UsageError(f"fraction must be above 0 and at most 1, not {fraction}")
-        wanted = int(fraction * len(names) + 1e-9)
+        wanted = _share(fraction, len(names))
         if wanted < 1:
             raise NoTargets(f"{fraction:g} of {len(names)} targets is less than one{_list(names)}")
     return tuple(sorted(random.Random(seed).sample(names, wanted)))
+
+
+def _share(fraction: float, number: int) -> int:
+    return int(fraction * number + 1e-9)
 
 
 def _list(names: Sequence[str]) -> str:

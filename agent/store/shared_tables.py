@@ -1,4 +1,8 @@
-"""The tables that several agents share; timestamps are by the server's clock, in seconds since the epoch."""
+"""The tables that several agents share; timestamps are by the server's clock, in seconds since the epoch.
+
+A run stands in here and in ``tables``, and neither is made from the other: the ledger has what it takes to
+mend, by this host's clock, this database what others want to know; each grows by a version of its own.
+"""
 
 from typing import Any
 

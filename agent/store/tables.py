@@ -1,4 +1,4 @@
-"""The tables; every timestamp is seconds since the epoch, every call and dose is JSON."""
+"""The tables of an agent's own ledger; timestamps are seconds since the epoch, calls and doses are JSON."""
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
 

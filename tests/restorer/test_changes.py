@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.restorer.changes import Cordoned, Scaled, Stands, Tainted
+from agent.restorer.changes import Scaled, Stands
+from agent.restorer.node_changes import Cordoned, Tainted
 from agent.restorer.orders import Order, change_from_json
 from agent.restorer.watch import Silence
 

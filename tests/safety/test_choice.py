@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.model import NoTargets, UsageError
 from agent.safety import gates
-from agent.safety.targets import choose
+from agent.safety.targets import Choice, choose
 
 names = st.lists(st.text(min_size=1, max_size=5), max_size=30)
 
@@ -75,3 +75,25 @@ def test_a_gate_that_cannot_tell_refuses() -> None:
         raise ConnectionError("nobody answers")
 
     assert gates.ask([weather]) == "weather could not tell: nobody answers"
+
+
+@given(names.filter(bool), st.integers())
+def test_arguments_that_say_nothing_mean_one(candidates: list[str], seed: int) -> None:
+    """What is not asked for is never "all"."""
+    assert Choice(seed=seed).of(candidates) == choose(candidates, quantity=1, seed=seed)
+    assert Choice().wanted(len(candidates)) == 1
+
+
+@given(names.filter(bool), st.floats(0.001, 1.0), st.integers())
+def test_what_is_wanted_later_is_what_would_be_chosen_then(
+    candidates: list[str], fraction: float, seed: int
+) -> None:
+    """Pods that come in the place of others are hit up to the same share, rounded the same way."""
+    found = set(candidates)
+    choice = Choice(fraction=fraction, seed=seed)
+    wanted = choice.wanted(len(found))
+    if wanted:
+        assert len(choice.of(candidates)) == wanted
+    else:
+        with pytest.raises(NoTargets):
+            choice.of(candidates)

@@ -16,7 +16,8 @@ from agent.faults.isolation import MARK
 from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS
 from agent.faults.standby_jobs import RESTORE
 from agent.model import Refused
-from agent.restorer.changes import Cordoned, Scaled
+from agent.restorer.changes import Scaled
+from agent.restorer.node_changes import Cordoned
 from agent.restorer.orders import ORDER, Order
 from agent.restorer.restore import make
 from agent.restorer.watch import PREFIX
