@@ -40,8 +40,8 @@ class Inside:
     kit: Kit
     asked: Mapping[str, Json]
     max_duration_s: float
-    order_of: Callable[[Target, str], Order]
-    """The order for one pod, given the name of the injection's table."""
+    order_of: Callable[[Api, Target, str], Order]
+    """The order for one pod, given the name of the injection's table; asked anew for pods that come later."""
     peers: Callable[[Api], Sequence[Network]] | None = None
     """Who the peers are by now; None where there are none."""
 
@@ -107,7 +107,7 @@ def _inject(
     namespace, lease_s = inside.near.namespace, settings_of.current().lease_s
     pods = {target.pod.name: target.pod.uid for target in targets.values()}
     orders = {
-        target.pod.name: replace(inside.order_of(target, table), max_duration_s=inside.max_duration_s)
+        target.pod.name: replace(inside.order_of(api, target, table), max_duration_s=inside.max_duration_s)
         for target in targets.values()
     }
     held: dict[str, Json] = {"table": table, "place": api.place.to_json()}

@@ -30,6 +30,7 @@ from agent.safety.targets import Choice
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.clients.kubernetes import Api
     from agent.faults.pod_choice import Target
     from agent.model import Injection, Json
 
@@ -237,7 +238,7 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
             )
         scope = ends.far.scope(api, ends.near.namespace)
 
-        def order(target: Target, table: str) -> Lead:
+        def order(_: Api, target: Target, table: str) -> Lead:
             tables.append(table)
             pods[target.pod.name] = target.pod.uid
             return Lead(

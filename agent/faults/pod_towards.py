@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from agent.clients.kubernetes import Api
     from agent.faults.pod_choice import Target
     from agent.faults.pod_far import Far
     from agent.faults.pod_follow import Near
@@ -62,7 +63,7 @@ def _towards(
     with kubernetes.connect() as api:
         scope = far.scope(api, near.namespace)
 
-        def order(_: Target, table: str) -> Scoped:
+        def order(api: Api, _: Target, table: str) -> Scoped:
             times = {"lease_s": lease_s, "max_duration_s": max_duration_s}
             now = replace(scope, networks=far.networks(api, near.namespace)) if near.follow else scope
             return order_of({"table": table, "scope": now, "hosts": far.hosts, **times})

@@ -183,7 +183,7 @@ def stress(
             kit=Kit(image=settings_of.current().image, capabilities=()),
             asked=share.to_json(),
             max_duration_s=max_duration_s,
-            order_of=lambda target, table: pod_resources.stress(
+            order_of=lambda api, target, table: pod_resources.stress(
                 api, target, share, table=table, max_duration_s=max_duration_s
             ),
         )
@@ -254,7 +254,7 @@ def fill_disk(
             ),
             asked={"volume": volume, "used_fraction": used_fraction},
             max_duration_s=max_duration_s,
-            order_of=lambda target, table: pod_resources.fill(
+            order_of=lambda api, target, table: pod_resources.fill(
                 api, target, volume, used_fraction, table=table, max_duration_s=max_duration_s
             ),
         )
