@@ -17,6 +17,7 @@ import orjson
 
 from agent import __version__
 from agent.clients.kubernetes_errors import (
+    GONE,
     Changed,
     Forbidden,
     KubernetesError,
@@ -127,6 +128,10 @@ class Api:
                 found, token = read(self._read(path, query, TIMEOUT_S))
             except ValueError as error:
                 raise KubernetesError(f"GET {path}: not the list that was asked for: {error}") from error
+            except KubernetesError as error:
+                if (later := _continue_of(error)) is None:
+                    raise
+                found, token = (), later
             yield from found
             if not token:
                 return
@@ -325,6 +330,15 @@ def connect(place: Mapping[str, Any] | None = None) -> Iterator[Api]:
 def _read_page(data: bytes) -> tuple[Sequence[Object], str]:
     page = orjson.loads(data)
     return page["items"], page["metadata"].get("continue", "")
+
+
+def _continue_of(error: KubernetesError) -> str | None:
+    """Return where to go on with a list whose moment is no longer kept: behind what was read, as of now.
+
+    Source:
+        Kubernetes API Concepts, "Retrieving large results sets in chunks"; ``ListMeta.continue``.
+    """
+    return (error.body.get("metadata") or {}).get("continue") if error.status == GONE else None
 
 
 def _parsed(status: int, data: bytes, what: str) -> Object:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 PASSING = frozenset({429, 500, 502, 503, 504})
 """Answers that the next try may not get."""
+TOO_MANY, GONE = 429, 410
+NO_WEBHOOK = "failed calling webhook"
+"""How the API server says (as 500) that a webhook is down that it has to ask first (``failurePolicy: Fail``).
+
+Source: k8s.io/apiserver/pkg/util/webhook/error.go, ErrCallingWebhook.
+"""
 
 
 class KubernetesError(GamedayError):
@@ -28,6 +34,11 @@ class KubernetesError(GamedayError):
     def passing(self) -> bool:
         """Whether the next try may be answered differently: no answer, overload, a fault of the server."""
         return self.status is None or self.status in PASSING
+
+    @property
+    def surely_undone(self) -> bool:
+        """Whether what was asked for has surely not been done: too busy, or a webhook could not be asked."""
+        return self.status == TOO_MANY or (self.status is not None and NO_WEBHOOK in str(self))
 
 
 class NotThere(KubernetesError):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.clients.processes import created_at
 from agent.model import NoTargets, Unsupported, UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def of_process(pid: int, *, created: float | None = None) -> Namespace:
         raise UsageError(f"pid: {pid} cannot be the id of a process")
     missing = f"no process {pid} lives here"
     space = _at(PROC / str(pid) / "ns" / "net", missing)
+    from agent.clients.processes import created_at  # noqa: PLC0415  # its library is slow to start
+
     began = created_at(pid)
     if began is None:
         raise NoTargets(missing)

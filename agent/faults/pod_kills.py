@@ -172,7 +172,7 @@ def _send(api: Api, pod: Pod, order: Order) -> Try:
     except KubernetesError as error:
         if not error.passing:
             raise
-        return Try(why=budget_of(error.body) or str(error), sent=error.status != 429)
+        return Try(why=budget_of(error.body) or str(error), sent=not error.surely_undone)
     return Try(killed=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,6 +68,8 @@ def choose(
         wanted = _share(fraction, len(names))
         if wanted < 1:
             raise NoTargets(f"{fraction:g} of {len(names)} targets is less than one{_list(names)}")
+    import random  # noqa: PLC0415  # the injector in a pod, which chooses nobody, starts without it
+
     return tuple(sorted(random.Random(seed).sample(names, wanted)))
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from agent.clients import rights
 from agent.clients.kubernetes import KubernetesError, connect
+from agent.clients.kubernetes_errors import GONE
 from agent.model import GamedayError
 from agent.schedule.rollouts import KINDS, Rollout, Workload, read_rollout
 
@@ -25,7 +26,6 @@ WATCH_S = 240.0
 SHORT_S = 1.0
 """Who closes a watch sooner than that does it again: the next one waits a moment."""
 PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-GONE = 410
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +95,23 @@ class Follower(threading.Thread):
         return str(found["metadata"]["resourceVersion"])
 
     def _watch(self, api: Any, since: str) -> None:
-        for event in api.watch(self._path, since=since, timeout_s=WATCH_S):
-            found = event["object"]
-            if event["type"] == "ERROR":
-                if found.get("code") == GONE:
-                    return  # the past that we asked for is no longer kept: list again
-                raise KubernetesError(f"watch {self._path}: {found.get('message')}", status=found.get("code"))
-            if event["type"] == "BOOKMARK":
-                continue
-            name = found["metadata"]["name"]
-            if name in self._wanted():
-                self._tell(name, None if event["type"] == "DELETED" else found)
-            if self._over.is_set():
-                return
+        """Tell of every change after *since*, until the watch ends or that past is no longer kept."""
+        try:
+            for event in api.watch(self._path, since=since, timeout_s=WATCH_S):
+                self._take(event)
+                if self._over.is_set():
+                    return
+        except KubernetesError as error:
+            if error.status != GONE:
+                raise
+            log.info("watch_expired", namespace=self._namespace, kind=self._kind, why=str(error))
+
+    def _take(self, event: dict[str, Any]) -> None:
+        found = event["object"]
+        if event["type"] == "ERROR":
+            raise KubernetesError(f"watch {self._path}: {found.get('message')}", status=found.get("code"))
+        if event["type"] != "BOOKMARK" and (name := found["metadata"]["name"]) in self._wanted():
+            self._tell(name, None if event["type"] == "DELETED" else found)
 
     def _tell(self, name: str, found: dict[str, Any] | None) -> None:
         workload = Workload(kind=self._kind, namespace=self._namespace, name=name)

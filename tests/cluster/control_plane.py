@@ -29,6 +29,7 @@ from places import API_PORT, FAILED, HERE, HUB, NODES_CIDR, SERVICES_CIDR, node_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+API, ETCD = "kube-apiserver", "http://127.0.0.1:2379"
 LINKS = 250
 """So many clusters may be up on one machine; each takes a network of four addresses from 10.231/16."""
 
@@ -42,7 +43,8 @@ def main() -> None:
         init = Init(folder / "logs")
         try:
             _tell({"up": _bring_up(init, folder, order)})
-            if ended := init.serve(forgivable=[node_name(n + 1) for n in range(order["nodes"])]):
+            again = {API: lambda: _start_api(init, folder, order["program"])}
+            if ended := init.serve(forgivable=[node_name(n + 1) for n in range(order["nodes"])], again=again):
                 _tell({"down": _with_logs(ended, folder)})
         except (NotUp, OSError) as error:
             _tell({"failed": _with_logs(str(error), folder)})
@@ -76,8 +78,9 @@ def _bring_up(init: Init, folder: Path, order: dict[str, Any]) -> str:
         )
     for number in range(1, nodes + 1):
         _start_node(init, folder, order, number)
+    _start_etcd(init, folder, order["program"])
     _start_api(init, folder, order["program"])
-    init.until(_answers(folder, token, "/readyz"), part="kube-apiserver", within_s=60.0)
+    init.until(_answers(folder, token, "/readyz"), part=API, within_s=60.0)
     _start_controllers(init, folder, order["program"])
     (folder / "api-ready").touch()
     for number in range(1, nodes + 1):
@@ -131,15 +134,15 @@ def _start_node(init: Init, folder: Path, order: dict[str, Any], number: int) ->
     os.close(here)
 
 
-def _start_api(init: Init, folder: Path, program: str) -> None:
-    etcd, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
+def _start_etcd(init: Init, folder: Path, program: str) -> None:
+    peer = "http://127.0.0.1:2380"
     where = [
         "--data-dir",
         str(folder / "etcd"),
         "--listen-client-urls",
-        etcd,
+        ETCD,
         "--advertise-client-urls",
-        etcd,
+        ETCD,
     ]
     peers = [
         "--listen-peer-urls",
@@ -150,9 +153,12 @@ def _start_api(init: Init, folder: Path, program: str) -> None:
         f"default={peer}",
     ]
     init.start("etcd", [program, "etcd", "--unsafe-no-fsync", "--log-level", "warn", *where, *peers])
+
+
+def _start_api(init: Init, folder: Path, program: str) -> None:
     accounts = str(folder / "accounts.key")
     flags = {
-        "etcd-servers": etcd,
+        "etcd-servers": ETCD,
         "secure-port": API_PORT,
         "bind-address": "0.0.0.0",
         "advertise-address": HUB,
@@ -168,7 +174,7 @@ def _start_api(init: Init, folder: Path, program: str) -> None:
         "service-cluster-ip-range": SERVICES_CIDR,
         "profiling": "false",
     }
-    init.start("kube-apiserver", [program, "kube-apiserver", *_flags(flags)])
+    init.start(API, [program, "kube-apiserver", *_flags(flags)])
 
 
 def _start_controllers(init: Init, folder: Path, program: str) -> None:

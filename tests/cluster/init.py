@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 TICK_S = 0.02
 
@@ -102,8 +102,14 @@ class Init:
             elif name is not None:
                 failed.append(name)
 
-    def serve(self, *, forgivable: Sequence[str] = ()) -> str:
-        """Reap until the pipe on standard input ends or a part dies; return why."""
+    def serve(
+        self, *, forgivable: Sequence[str] = (), again: Mapping[str, Callable[[], None]] | None = None
+    ) -> str:
+        """Reap until the pipe on standard input ends or a part dies; return why.
+
+        Nothing comes of it when a *forgivable* part dies; one that is in *again* is started again by that.
+        """
+        again = again or {}
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
@@ -114,7 +120,9 @@ class Init:
         poll.register(woken, select.POLLIN)
         while True:
             for name in self.reap():
-                if name not in forgivable:
+                if name in again:
+                    again[name]()
+                elif name not in forgivable:
                     return f"{name} died; see {self.log(name)}"
             for descriptor, _ in poll.poll(1000):
                 if descriptor == woken:

@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -24,8 +27,10 @@ from agent.faults.kubernetes_rights import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from types import ModuleType
 
     from middleman import Middleman
+    from webhook import Webhook
 
     from agent.faults.kubernetes_rights import Right
 
@@ -34,6 +39,17 @@ SANDBOX = Path(__file__).parents[2] / "deploy" / "sandbox"
 GROUP = "rbac.authorization.k8s.io"
 UNABLE = 3
 """What ``up.py`` exits with when this machine cannot."""
+COMPACT = """
+import base64, json, urllib.request
+
+def ask(path, **body):
+    request = urllib.request.Request("http://127.0.0.1:2379/v3/kv/" + path, json.dumps(body).encode())
+    return json.loads(urllib.request.urlopen(request, timeout=10).read())
+
+newest = ask("range", key=base64.b64encode(b"/").decode())["header"]["revision"]
+ask("compaction", revision=newest, physical=True)
+"""
+"""What has etcd compact, by its JSON gateway."""
 OURS = {"busybox": "localhost/gameday-tests/busybox:1", "agent": "localhost/gameday-tests/agent:1"}
 _numbers = itertools.count()
 
@@ -89,6 +105,33 @@ class Cluster:
                 process.send_signal(signal.SIGKILL)
                 return
         pytest.fail(f"{node} does not run")
+
+    def restart_api_server(self) -> None:
+        """Kill the API server, and return when the next one answers; what it remembered is gone with it."""
+        self._part("kube-apiserver").kill()
+        deadline = time.monotonic() + 60.0
+        while not self._is_ready():
+            assert time.monotonic() < deadline, "the API server did not come back"
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.kubectl("get", "--raw", "/readyz") == "ok"
+        except AssertionError:
+            return False
+
+    def compact(self) -> None:
+        """Have etcd forget all revisions but the newest, as it is told to every five minutes."""
+        pid = self._part("etcd").pid
+        words = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", COMPACT]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode == 0, done.stderr
+
+    def _part(self, name: str) -> psutil.Process:
+        """Return the process of the control plane that is called so."""
+        if self.starter is None:
+            pytest.skip("only the control plane of a cluster of ours may be meddled with")
+        inside = psutil.Process(self.starter).children(recursive=True)
+        return next(each for each in inside if each.cmdline()[1:2] == [name])
 
 
 def _is_init_of(node: str, process: psutil.Process) -> bool:
@@ -329,13 +372,32 @@ def lacks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Sequence[Right], s
 @pytest.fixture
 def middleman(cluster: Cluster) -> Iterator[Middleman]:
     """A middleman before the API server, started."""
-    spec = importlib.util.spec_from_file_location("middleman", Path(__file__).with_name("middleman.py"))
+    with _beside("middleman").Middleman(cluster.kubeconfig) as started:
+        yield started
+
+
+@pytest.fixture
+def webhook_at(cluster: Cluster) -> Callable[[str, Path], Webhook]:
+    """Return a function that makes a webhook (its files in a folder) for the API server at a URL."""
+    if cluster.starter is None:
+        pytest.skip("only the API server of a cluster of ours is sure to reach this machine")
+
+    def make(server: str, folder: Path) -> Webhook:
+        with socket.create_connection((urlsplit(server).hostname, urlsplit(server).port)) as towards:
+            made: Webhook = _beside("webhook").Webhook(towards.getsockname()[0], folder)
+        return made
+
+    return make
+
+
+def _beside(name: str) -> ModuleType:
+    """Return the module *name* of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with module.Middleman(cluster.kubeconfig) as started:
-        yield started
+    return module
 
 
 @pytest.fixture(scope="session")

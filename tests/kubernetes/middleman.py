@@ -28,6 +28,8 @@ class Middleman:
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())
         self.meddle: Callable[[str, str], int | str | None] = lambda _method, _path: None
+        self.rewrite: Callable[[str], str] = lambda path: path
+        """What the API server is asked for instead of a path."""
         self.seen: list[tuple[str, str]] = []
         self.silent = threading.Event()
         """Nothing goes through any more, and nobody hangs up."""
@@ -75,6 +77,7 @@ class Middleman:
         if self.silent.is_set():
             self._over.wait()
         verdict = self.meddle(request.command, request.path)
+        request.path = self.rewrite(request.path)
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         if verdict == "hang up":
             request.close_connection = True

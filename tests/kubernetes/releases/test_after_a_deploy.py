@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from dataclasses import dataclass
@@ -168,6 +169,39 @@ def test_of_two_agents_one_runs_it(
     until(lambda: sum(agent.count("run_ended") for agent in agents) == 2, within_s=60)
     behind.end()
     assert sum(agent.count("run_ended") for agent in agents) == 2
+
+
+def test_a_watch_whose_past_is_no_longer_kept_is_begun_anew_and_misses_nothing(
+    shop: Shop, middleman: Middleman, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    """410, again and again while a rollout goes on, by an API server that began anew: one run, no second."""
+    shop.experiment()
+    through = tmp_path / "through.kubeconfig"
+    through.write_text(json.dumps(middleman.config))
+    agent = shop.serve(KUBECONFIG=str(through))
+    until(lambda: shop.memories)
+    path = f"/apis/apps/v1/namespaces/{shop.namespace}/deployments"
+    before = json.loads(shop.kubectl("get", "--raw", path))["metadata"]["resourceVersion"]
+    shop.kubectl("annotate", "deployment/gateway", "since=then")
+    middleman.rewrite = _held_up(before)
+    shop.cluster.restart_api_server()
+    until(lambda: agent.count("watch_expired") >= 2, within_s=60)
+    shop.deploy("2")
+    until(lambda: agent.count("run_ended"), within_s=60)
+    middleman.rewrite = lambda path: path
+    expired = agent.count("watch_expired")
+    shop.deploy("3")
+    until(lambda: agent.count("run_ended") == 2, within_s=60)
+    agent.end()
+    assert agent.count("run_ended") == 2
+    assert agent.count("watch_expired") - expired <= 1
+    assert any("too old resource version" in each.get("why", "") for each in agent.events)
+
+
+def _held_up(since: str) -> Callable[[str], str]:
+    """Return what makes a watch one that was asked for when *since* was the newest version."""
+    asked = re.compile(r"resourceVersion=[0-9]+")
+    return lambda path: asked.sub(f"resourceVersion={since}", path) if "watch=true" in path else path
 
 
 def test_a_rollout_that_deviates_is_undone_where_the_experiment_says_so(
