@@ -8,9 +8,9 @@ from agent import settings as settings_of
 from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
 from agent.doctor import Finding
-from agent.faults import standby
-from agent.faults.kubernetes_families import FAMILIES, Where
-from agent.faults.kubernetes_rights import RIGHTS, missing
+from agent.faults.cluster import standby
+from agent.faults.cluster.families import FAMILIES, Where
+from agent.faults.cluster.rights import RIGHTS, missing
 from agent.model import GamedayError
 from agent.safety.kubernetes_guard import forbidden, is_pattern
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.clients.kubernetes import Api
-    from agent.faults.kubernetes_families import Family
+    from agent.faults.cluster.families import Family
     from agent.settings import Settings
 
 

@@ -8,7 +8,7 @@ import structlog
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import own_namespace
-from agent.faults import isolation, kubernetes_rights, node_checks, standby
+from agent.faults.cluster import isolation, node_checks, rights, standby
 from agent.jobs.adopting import lives_in_a_job
 from agent.model import UsageError
 from agent.safety import owner
@@ -64,9 +64,9 @@ def _check(api: Api, named: Sequence[str], *, nodes: bool) -> None:
         Refused: A right is missing.
     """
     for name in named:
-        kubernetes_rights.check(api, "heal --sweep", name)
+        rights.check(api, "heal --sweep", name)
     if nodes:
-        kubernetes_rights.check(api, "nodes.cordon, nodes.taint", None)
+        rights.check(api, "nodes.cordon, nodes.taint", None)
 
 
 def _has_restorers(api: Api) -> bool:
@@ -76,10 +76,8 @@ def _has_restorers(api: Api) -> bool:
         Refused: It has some of them, and one is missing.
     """
     row = "heal --sweep of changed values"
-    if len(kubernetes_rights.missing(api, kubernetes_rights.RIGHTS[row], standby.home())) == len(
-        kubernetes_rights.RIGHTS[row]
-    ):
+    if len(rights.missing(api, rights.RIGHTS[row], standby.home())) == len(rights.RIGHTS[row]):
         log.warning("changed_values_not_swept", namespace=standby.home(), why=f"no right of {row}")
         return False
-    kubernetes_rights.check(api, row, standby.home())
+    rights.check(api, row, standby.home())
     return True

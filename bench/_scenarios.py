@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.breakers.kinds import Kind, Machine
-from agent.breakers.machines import recognise
-from agent.breakers.simulate import Design, Truth, World, simulate
+from agent.breakers.machines.kinds import Kind, Machine
+from agent.breakers.machines.recognition import recognise
+from agent.breakers.simulation.simulate import Design, Truth, World, simulate
 from agent.breakers.streams import FaultWindow
 from agent.breakers.view import View, view
 

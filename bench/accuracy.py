@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.breakers.properties import measure
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.measures.properties import measure
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.view import view
 from bench._scenarios import OTHERS, breaker, judge, other
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agent.breakers.analysis import analyse
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.streams import Arrivals, Calls, FaultWindow
 
 SIZES = (10_000, 100_000, 1_000_000)

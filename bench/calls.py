@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.breakers.analysis import analyse, to_json
-from agent.breakers.recording import arrivals_of, calls_of
+from agent.breakers.reading.recording import arrivals_of, calls_of
 from agent.model import RunRecord, Verdict
 from agent.report.page import html
 from agent.traffic.plan import Plan

@@ -39,7 +39,7 @@ OURS = (
     + """
 import agent.faults.pods
 from agent.clients import kubernetes
-from agent.faults.pod_choice import candidates
+from agent.faults.cluster.pod_choice import candidates
 from agent.safety.targets import choose
 idle, took = peak(), []
 for _ in range({rounds}):

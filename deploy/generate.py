@@ -9,18 +9,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.faults import kubernetes_families, kubernetes_rights
-from agent.faults.kubernetes_families import FAMILIES, Where, rules
-from agent.faults.standby_jobs import ACCOUNT
+from agent.faults.cluster import families as kubernetes_families
+from agent.faults.cluster import rights as kubernetes_rights
+from agent.faults.cluster.families import FAMILIES, Where, rules
+from agent.faults.cluster.standby_jobs import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.faults.kubernetes_families import Family
+    from agent.faults.cluster.families import Family
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-MADE = "# Made by `make deploy` from agent/faults/kubernetes_families.py.\n"
+MADE = "# Made by `make deploy` from agent/faults/cluster/families.py.\n"
 COMPONENT = f"""\
 {MADE}apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.breakers import expect as expectations
-from agent.breakers import isolation
-from agent.breakers.estimate import Status
+from agent.breakers.measures import isolation
+from agent.breakers.measures.estimate import Status
 from agent.model import NoEvidence
 from agent.safety.context import current_run
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.breakers.answer import plain_answer
-from agent.breakers.estimate import Property, Status
 from agent.breakers.evidence import cut_out, lanes, thinned
+from agent.breakers.exercise.phases import PURPOSES
 from agent.breakers.findings import Finding, find, shared
-from agent.breakers.isolation import NAME, between_keys, collateral, measured
+from agent.breakers.measures.estimate import Property, Status
+from agent.breakers.measures.isolation import NAME, between_keys, collateral, measured
+from agent.breakers.measures.properties import LIMITS, measure
 from agent.breakers.notes import notes
-from agent.breakers.paths import NONE, Paths, Traffic, calm_until, learn, of_link
-from agent.breakers.phases import PURPOSES
-from agent.breakers.properties import LIMITS, measure
+from agent.breakers.reading.paths import NONE, Paths, Traffic, calm_until, learn, of_link
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.isolation import Collateral
+    from agent.breakers.measures.isolation import Collateral
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints, Phase
 
 SCHEMA = "gameday/breaker/1"

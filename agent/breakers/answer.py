@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers.estimate import Property, Status, often
-from agent.breakers.kinds import Kind
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.machines.kinds import Kind
+from agent.breakers.measures.estimate import Property, Status, often
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from agent.breakers import isolation
+from agent.breakers.boxes.contradictions import Disagreement
 from agent.breakers.bugs import NAMES as BUGS
-from agent.breakers.contradictions import Disagreement
-from agent.breakers.estimate import Status
-from agent.breakers.properties import NAMES as PROPERTIES
+from agent.breakers.measures import isolation
+from agent.breakers.measures.estimate import Status
+from agent.breakers.measures.properties import NAMES as PROPERTIES
 from agent.model import UsageError
 
 if TYPE_CHECKING:

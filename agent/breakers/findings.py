@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.breakers.bugs.detector import Bug, Evidence
-    from agent.breakers.estimate import Property
-    from agent.breakers.isolation import Collateral
+    from agent.breakers.measures.estimate import Property
+    from agent.breakers.measures.isolation import Collateral
     from agent.breakers.view import View
 
 

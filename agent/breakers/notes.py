@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
-from agent.breakers.decisions import BLIND, within
+from agent.breakers.measures import trials
+from agent.breakers.reading.decisions import BLIND, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.breakers.paths import Paths, Traffic
+    from agent.breakers.reading.paths import Paths, Traffic
     from agent.breakers.view import View
 
 STRANGERS_SHARE = 0.01

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import asking, machines
-from agent.breakers.course import follow
-from agent.breakers.decisions import (
+from agent.breakers.courses.course import follow
+from agent.breakers.machines import recognition
+from agent.breakers.reading import asking
+from agent.breakers.reading.decisions import (
     BLIND,
     clearly_kept_back,
     decide,
@@ -22,16 +23,16 @@ from agent.breakers.decisions import (
     without_aside,
     without_given_up,
 )
-from agent.breakers.mapping import match
+from agent.breakers.reading.mapping import match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.breakers.asking import Asking
-    from agent.breakers.decisions import Baseline, Decisions
-    from agent.breakers.kinds import Machine
-    from agent.breakers.mapping import Mapping
-    from agent.breakers.states import Course, State, Stretch, Transition
+    from agent.breakers.courses.states import Course, State, Stretch, Transition
+    from agent.breakers.machines.kinds import Machine
+    from agent.breakers.reading.asking import Asking
+    from agent.breakers.reading.decisions import Baseline, Decisions
+    from agent.breakers.reading.mapping import Mapping
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Phase
 
 BASELINE = "baseline"
@@ -64,7 +65,9 @@ class View:
     @cached_property
     def machine(self) -> Machine:
         """Which kind of machine decides; the course means nothing where it has not three states."""
-        return machines.recognise(self.plain)  # other rates and two faults at once look like other machines
+        return recognition.recognise(
+            self.plain
+        )  # other rates and two faults at once look like other machines
 
     # the course
 

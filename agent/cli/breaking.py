@@ -149,7 +149,7 @@ def breaker_test(
 
 
 def _kinds(faults: str) -> list[str]:
-    from agent.breakers.phases import NAMES
+    from agent.breakers.exercise.phases import NAMES
 
     kinds = [kind.strip() for kind in faults.split(",") if kind.strip()]
     if not kinds or (unknown := [kind for kind in kinds if kind not in NAMES]):
@@ -168,7 +168,7 @@ def _keys(keys: Sequence[str], links: Sequence[str], entry: str) -> dict[str, st
 
 
 def _check_pods(pods: str, towards: str, links: Sequence[Place]) -> None:
-    from agent.faults.pod_links import Ends
+    from agent.faults.inside.link import Ends
 
     if not pods and not towards:
         return
@@ -205,8 +205,8 @@ def _beforehand(
     clock: bool,
 ) -> str:
     """Say what is going to happen, how long it takes and why."""
-    from agent.breakers.phases import EXTRAS, KINDS, MORE
-    from agent.breakers.protocol import Pace, steps
+    from agent.breakers.exercise.phases import EXTRAS, KINDS, MORE
+    from agent.breakers.exercise.protocol import Pace, steps
 
     pace = Pace()
     plain, named = [kind for kind in kinds if kind in KINDS], [kind for kind in kinds if kind in EXTRAS]

@@ -13,7 +13,7 @@ from agent.cli.shared import AsJson, errors, open_home
 from agent.model import UsageError
 
 if TYPE_CHECKING:
-    from agent.breakers.storm import Pace, Rules
+    from agent.breakers.storms.storm import Pace, Rules
 
 
 def storm(
@@ -89,7 +89,7 @@ def storm(
 def _check(
     trigger: str, trigger_s: float, good_share: float, *, swept: bool, most: float, high: float
 ) -> None:
-    from agent.faults.storm_play import Trigger
+    from agent.faults.exercise.storm import Trigger
 
     Trigger(kind=trigger, for_s=trigger_s)
     if not 0 < good_share < 1:
@@ -116,7 +116,7 @@ def _bounds(sweep: str) -> tuple[float, float] | None:
 def _how_long(baseline_s: float | None, trigger_s: float, watch_s: float | None, *, swept: bool) -> str:
     from dataclasses import replace
 
-    from agent.breakers.storm import Pace, Rules
+    from agent.breakers.storms.storm import Pace, Rules
 
     given = {"baseline_s": baseline_s, "watch_s": watch_s}
     pace: Pace = replace(Pace(trigger_s=trigger_s), **{k: v for k, v in given.items() if v is not None})

@@ -1,6 +1,6 @@
 """Exercises a circuit breaker: makes its dependency fail in each way, as long as it takes to understand it.
 
-The faults are those of :mod:`agent.faults.links` or :mod:`agent.faults.pod_links`, of
+The faults are those of :mod:`agent.faults.links` or :mod:`agent.faults.inside.link`, of
 :mod:`agent.faults.traffic` and :mod:`agent.faults.clocks`; nothing here breaks anything by itself.
 """
 
@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import settings as settings_of
-from agent.breakers import comparison, phases
 from agent.breakers.analysis import analyse, to_json
 from agent.breakers.blur import blurred
-from agent.breakers.comparison import with_disagreements
+from agent.breakers.boxes import comparison
+from agent.breakers.boxes.comparison import with_disagreements
+from agent.breakers.exercise import phases
+from agent.breakers.exercise.protocol import Pace
 from agent.breakers.expect import held, parse
-from agent.breakers.protocol import Pace
 from agent.faults import links
-from agent.faults.breaker_extras import Extras
-from agent.faults.breaker_in_pods import led
-from agent.faults.breaker_phases import ByProxy, Exercise
-from agent.faults.breaker_recording import Recorder
 from agent.faults.clocks import Clock
-from agent.faults.pod_links import Ends, lead
+from agent.faults.exercise.extras import Extras
+from agent.faults.exercise.in_pods import led
+from agent.faults.exercise.phases import ByProxy, Exercise
+from agent.faults.exercise.recording import Recorder
+from agent.faults.inside.link import Ends, lead
 from agent.model import UsageError
 from agent.proxy.client import ProxyClient
 from agent.safety.context import current_run
@@ -37,8 +38,8 @@ from agent.whitebox.sources import Sources, listed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.breaker_phases import Way
-    from agent.faults.breaker_recording import Seen
+    from agent.faults.exercise.phases import Way
+    from agent.faults.exercise.recording import Seen
     from agent.model import Json
 
 RESULT = "breaker.json"
@@ -116,7 +117,7 @@ def exercise(
         UsageError: *key_links* or *expect* name what there is not; *pods* without *towards*.  Nothing was
             injected.
         NoTargets: No such link, or pod.  Nothing was injected.
-        Unsupported, NoInjector: As :func:`agent.faults.pod_links.lead`.
+        Unsupported, NoInjector: As :func:`agent.faults.inside.link.lead`.
         NoEvidence: No traffic, or none of it comes over a link: the service bypasses it.
         Refused, DidNotLand: As the faults of links and of the traffic raise them.
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from agent import settings as settings_of
 from agent.clients import kubernetes, nft
-from agent.faults import container_kills, pod_opening
+from agent.faults.cluster import container_kills
+from agent.faults.cluster.pod_choice import candidates, check_minimum, spared
 from agent.faults.durations import check_duration, check_wait
-from agent.faults.pod_choice import candidates, check_minimum, spared
-from agent.faults.pod_injectors import Kit
+from agent.faults.inside import opening
+from agent.faults.inside.injectors import Kit
 from agent.model import Call, UsageError
 from agent.safety.door import inject
 from agent.safety.targets import Choice
@@ -92,7 +93,7 @@ def kill(
     with kubernetes.connect() as api:
         found = candidates(api, namespace, selector, unready=unready, allow_bare=allow_bare)
         names = Choice(quantity=quantity, fraction=fraction, seed=seed).of(list(found.targets))
-        pod_opening.check_rights(api, namespace)
+        opening.check_rights(api, namespace)
         victims = [found.targets[name] for name in names]
         spared(api, victims, floor)
         order = container_kills.Order(

@@ -7,10 +7,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
-from agent.faults import deployment_checks, kubernetes_rights, standby
-from agent.faults.deployment_choice import choose_deployments
+from agent.faults.cluster import deployment_checks, rights, standby
+from agent.faults.cluster.deployment_choice import choose_deployments
+from agent.faults.cluster.pod_choice import check_minimum
 from agent.faults.durations import check_duration
-from agent.faults.pod_choice import check_minimum
 from agent.model import Call, Refused, UsageError
 from agent.restorer.changes import Scaled
 from agent.restorer.orders import Order
@@ -19,8 +19,8 @@ from agent.safety.door import inject
 from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
-    from agent.faults.deployment_choice import Deployment
-    from agent.faults.pod_choice import Floor
+    from agent.faults.cluster.deployment_choice import Deployment
+    from agent.faults.cluster.pod_choice import Floor
     from agent.model import Json
 
 IN_A_JOB = True
@@ -80,7 +80,7 @@ def scale(
         raise UsageError(f"replicas: {replicas} is below 0")
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
-        kubernetes_rights.check(api, "deployments.scale", namespace)
+        rights.check(api, "deployments.scale", namespace)
         standby.check(api)
         choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
         chosen = choose_deployments(api, namespace, selector, choice)
@@ -183,7 +183,7 @@ def restart(
     check_duration(max_duration_s)
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
-        kubernetes_rights.check(api, "deployments.restart", namespace)
+        rights.check(api, "deployments.restart", namespace)
         choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
         chosen = choose_deployments(api, namespace, selector, choice)
         for each in chosen.victims:

@@ -7,9 +7,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 from agent.clients import kubernetes
-from agent.faults import isolation, kubernetes_rights
+from agent.faults.cluster import isolation, rights
+from agent.faults.cluster.pod_choice import candidates
 from agent.faults.durations import check_duration
-from agent.faults.pod_choice import candidates
 from agent.model import Call, UsageError
 from agent.safety.context import current_run
 from agent.safety.door import inject
@@ -71,7 +71,7 @@ def isolate(
         raise UsageError(f"port: {port} is not between 1 and 65535")
     check_duration(max_duration_s)
     with kubernetes.connect() as api:
-        kubernetes_rights.check(api, "networkpolicies.isolate", namespace)
+        rights.check(api, "networkpolicies.isolate", namespace)
         found = candidates(api, namespace, selector, allow_bare=True)
         names = Choice(quantity=quantity, fraction=fraction, seed=seed).of(list(found.targets))
         pods = {each.pod.name: each.pod.uid for each in (found.targets[name] for name in names)}

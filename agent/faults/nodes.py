@@ -6,11 +6,11 @@ import uuid
 from typing import TYPE_CHECKING, Literal
 
 from agent.clients import kubernetes
-from agent.faults import kubernetes_rights, node_checks, node_drain, standby
+from agent.faults.cluster import node_checks, node_drain, rights, standby
+from agent.faults.cluster.node_choice import choose_nodes
+from agent.faults.cluster.pod_choice import check_minimum
+from agent.faults.cluster.pod_kills import Order as KillOrder
 from agent.faults.durations import check_duration, check_grace_period, check_wait
-from agent.faults.node_choice import choose_nodes
-from agent.faults.pod_choice import check_minimum
-from agent.faults.pod_kills import Order as KillOrder
 from agent.model import Call, UsageError
 from agent.restorer.node_changes import Cordoned, Tainted
 from agent.restorer.orders import Order
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.clients.kubernetes import Api
-    from agent.faults.node_choice import Chosen, Node
+    from agent.faults.cluster.node_choice import Chosen, Node
     from agent.model import Json
     from agent.restorer.orders import Known
 
@@ -67,7 +67,7 @@ def cordon(
     """
     check_duration(max_duration_s)
     with kubernetes.connect() as api:
-        kubernetes_rights.check(api, "nodes.cordon, nodes.taint", None)
+        rights.check(api, "nodes.cordon, nodes.taint", None)
         standby.check(api)
         choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
         chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)
@@ -126,7 +126,7 @@ def taint(
     floor = check_minimum(min_ready, min_ready_fraction)
     with kubernetes.connect() as api:
         row = "nodes.taint effect: NoExecute" if effect == "NoExecute" else "nodes.cordon, nodes.taint"
-        kubernetes_rights.check(api, row, None)
+        rights.check(api, row, None)
         standby.check(api)
         choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
         chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)
@@ -202,7 +202,7 @@ def drain(
     floor = check_minimum(min_ready, min_ready_fraction)
     how = KillOrder(by="eviction", grace_period_s=grace_period_s, floor=floor, unready=True, wait_s=wait_s)
     with kubernetes.connect() as api:
-        kubernetes_rights.check(api, "nodes.drain", None)
+        rights.check(api, "nodes.drain", None)
         standby.check(api)
         choice = Choice(quantity=quantity, fraction=fraction, seed=seed)
         chosen = choose_nodes(api, selector, choice, nodes_left_min=nodes_left_min)

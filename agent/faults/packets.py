@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from agent import settings as settings_of
 from agent.clients import netns as namespaces
 from agent.clients import nft, tc, tc_lease
-from agent.faults import packet_cuts, packet_delays
 from agent.faults.durations import check_duration
-from agent.faults.packet_scope import Scope, check_delay, refuse_lockout, scope
+from agent.faults.kernel import cuts
+from agent.faults.kernel import delays as packet_delays
+from agent.faults.kernel.scope import Scope, check_delay, refuse_lockout, scope
 from agent.model import Call, Unsupported, UsageError
 from agent.safety.context import current_run
 from agent.safety.door import inject
@@ -136,7 +137,7 @@ def drop(
     Dead man:
         The reaper, and the kernel, as for :func:`partition`.
     """
-    if not 1 / packet_cuts.GRAIN <= loss_fraction <= 1:
+    if not 1 / cuts.GRAIN <= loss_fraction <= 1:
         raise UsageError(f"loss_fraction: {loss_fraction!r} is not between 0.0001 and 1")
     whom = scope(
         peers=peers or [],
@@ -228,19 +229,19 @@ def _lose(
         refuse_lockout(whom)
     table = nft.PREFIX + uuid.uuid4().hex
     lease_s = settings_of.current().lease_s
-    script = packet_cuts.script(
+    script = cuts.script(
         table, whom, loss_fraction=loss_fraction, lease_s=lease_s, max_duration_s=max_duration_s
     )
     nft.check(space, script)
     held: dict[str, Json] = {"table": table, "path": space.path, "inode": space.inode}
-    calls = packet_cuts.__name__
+    calls = cuts.__name__
     return inject(
         fault=fault,
         victims=whom.victims,
         population=None,
         apply=lambda: nft.run(space, script),
         undo=Call(func=f"{calls}:remove", arguments=held),
-        landed_check=Call(func=f"{calls}:landed", arguments={**held, **packet_cuts.own_packet(whom)}),
+        landed_check=Call(func=f"{calls}:landed", arguments={**held, **cuts.own_packet(whom)}),
         gone_check=Call(func=f"{calls}:gone", arguments=held),
         renew=Call(func=f"{calls}:renew", arguments={**held, "lease_s": lease_s}),
         lease_s=lease_s,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from agent.faults.packet_cuts import GRAIN
-from agent.faults.packet_scope import check_delay
-from agent.faults.pod_far import Far
-from agent.faults.pod_follow import Near
-from agent.faults.pod_towards import cut, hold
+from agent.faults.inside.far import Far
+from agent.faults.inside.follow import Near
+from agent.faults.inside.towards import cut, hold
+from agent.faults.kernel.cuts import GRAIN
+from agent.faults.kernel.scope import check_delay
 from agent.model import UsageError
 from agent.safety.targets import Choice
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from agent import settings as settings_of
 from agent.clients import kubernetes
-from agent.faults import pod_kills, pod_resources
+from agent.faults.cluster import pod_kills
+from agent.faults.cluster.pod_choice import Spared, candidates, check_minimum, spared
 from agent.faults.durations import check_duration, check_grace_period, check_wait
-from agent.faults.pod_choice import Spared, candidates, check_minimum, spared
-from agent.faults.pod_follow import Near
-from agent.faults.pod_injectors import Kit
-from agent.faults.pod_inside import Inside, put_inside
+from agent.faults.inside import resources as pod_resources
+from agent.faults.inside.follow import Near
+from agent.faults.inside.injectors import Kit
+from agent.faults.inside.placing import Inside, put_inside
 from agent.model import Call, UsageError
 from agent.safety.door import inject
 from agent.safety.targets import Choice

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers import hysteresis
-from agent.breakers.storm import Outcome, Pace, Rules
-from agent.faults.storm_play import Recorder, Storm, Trigger
+from agent.breakers.storms import hysteresis
+from agent.breakers.storms.storm import Outcome, Pace, Rules
+from agent.faults.exercise.storm import Recorder, Storm, Trigger
 from agent.model import NoEvidence, UsageError
 from agent.safety.context import current_run
 
 if TYPE_CHECKING:
-    from agent.breakers.storm_answer import Level
+    from agent.breakers.storms.answer import Level
     from agent.model import Json
 
 SWEEP_MAX_LEVELS = 12

@@ -9,7 +9,7 @@ from agent.injector.orders import Cut, Fill, Hold, Kill, Lead, Order, Stress
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.model import Fact, Json
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import netns, nft
-from agent.faults import packet_cuts, packet_rules
+from agent.faults.kernel import cuts
+from agent.faults.kernel import rules as packet_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Cut
     from agent.model import Fact, Json
 
@@ -26,7 +27,7 @@ class CutOff:
             "path": self._space.path,
             "inode": self._space.inode,
         }
-        self._script = packet_cuts.script(
+        self._script = cuts.script(
             order.table,
             order.scope,
             loss_fraction=order.loss_fraction,
@@ -41,12 +42,12 @@ class CutOff:
     def put(self) -> Fact:
         """Put the rules in, and send a packet of our own into them."""
         nft.run(self._space, self._script)
-        own: dict[str, Any] = packet_cuts.own_packet(self._order.scope)
-        return packet_cuts.landed(**self._held, **own)
+        own: dict[str, Any] = cuts.own_packet(self._order.scope)
+        return cuts.landed(**self._held, **own)
 
     def renew(self) -> Fact:
         """Renew the kernel's lease."""
-        return packet_cuts.renew(**self._held, lease_s=self._order.lease_s)
+        return cuts.renew(**self._held, lease_s=self._order.lease_s)
 
     def change(self, networks: Sequence[Network]) -> None:
         """Cut *networks* off and nobody else."""
@@ -58,4 +59,4 @@ class CutOff:
 
     def remove(self) -> Fact | None:
         """Delete the table."""
-        return packet_cuts.remove(**self._held)
+        return cuts.remove(**self._held)

@@ -13,7 +13,7 @@ from agent.model import Fact, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Fill
     from agent.model import Json
 

@@ -9,7 +9,7 @@ from agent.model import Unsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.breaking import Breaking
     from agent.injector.orders import Hold
     from agent.model import Fact, Json

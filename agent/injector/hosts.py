@@ -7,14 +7,14 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.faults.packet_scope import parse
+from agent.faults.kernel.scope import parse
 from agent.injector.orders import Scoped
 from agent.model import NoTargets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Order
 
 EVERY_S = 5.0

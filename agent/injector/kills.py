@@ -19,7 +19,7 @@ from agent.model import Fact, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Kill
     from agent.model import Json
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.clients import netns, nft, tc
-from agent.faults import packet_delays
-from agent.faults import packet_rules as rules
+from agent.faults.kernel import delays, rules
 from agent.model import Fact, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.faults.packet_scope import Network, Scope
+    from agent.faults.kernel.scope import Network, Scope
     from agent.injector.orders import Hold
     from agent.model import Json
 
@@ -29,7 +28,7 @@ class Netem:
     def __init__(self, order: Hold) -> None:
         self._order = order
         self._space = netns.own()
-        self._handle = packet_delays.fresh_handle()
+        self._handle = delays.fresh_handle()
         self._amount = {name: float(order.toxic.get(name, 0.0)) for name in ("latency_ms", "jitter_ms")}
         self._devices: list[str] = []
 
@@ -40,7 +39,7 @@ class Netem:
         """
         nft.check(self._space, self._script())
         for device in tc.links():
-            packet_delays.refuse_foreign(device, tc.qdiscs(device))
+            delays.refuse_foreign(device, tc.qdiscs(device))
 
     def put(self) -> Fact:
         """Put an idle netem on every interface, then give it packets.
@@ -51,7 +50,7 @@ class Netem:
         self._devices = list(tc.links())
         try:
             for device in self._devices:
-                tc.tc(packet_delays.qdisc_commands(device, self._handle, **self._amount))
+                tc.tc(delays.qdisc_commands(device, self._handle, **self._amount))
         except tc.TcError as error:
             self._take_off()
             if "kind is unknown" not in str(error):
@@ -60,8 +59,8 @@ class Netem:
         nft.run(self._space, self._script())
         scope = self._order.scope
         whither: dict[str, Any] = {"address": "", "port": None}
-        whither |= packet_delays.round_trip(scope) if scope.networks else {}
-        return packet_delays.landed(
+        whither |= delays.round_trip(scope) if scope.networks else {}
+        return delays.landed(
             path=self._space.path,
             inode=self._space.inode,
             handle=self._handle,
@@ -104,7 +103,7 @@ class Netem:
         if found is None:
             return None
         held = found.packets["met"]
-        says = "" if held > packet_delays.OWN_PACKETS else "met no traffic but the agent's own"
+        says = "" if held > delays.OWN_PACKETS else "met no traffic but the agent's own"
         return Fact(holds=not says, says=says, measured={"packets_delayed": held})
 
     def _take_off(self) -> None:

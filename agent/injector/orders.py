@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from agent.clients import nft
 from agent.faults.durations import LONGEST_S
-from agent.faults.packet_scope import Scope, parse
+from agent.faults.kernel.scope import Scope, parse
 from agent.model import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.model import Json
 
 RENEW: dict[str, Json] = {"do": "renew"}

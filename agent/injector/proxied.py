@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.clients import netns, nft
-from agent.faults import packet_rules
-from agent.faults.packet_cuts import DISCARD_PORT
+from agent.faults.kernel import rules as packet_rules
+from agent.faults.kernel.cuts import DISCARD_PORT
 from agent.injector import redirects
 from agent.injector.proxying import Proxy
 from agent.injector.sockets import listening, own_addresses
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.clients.nft import Table
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Hold
     from agent.model import Json
 

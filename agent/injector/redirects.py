@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.faults import packet_rules as rules
+from agent.faults.kernel import rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.faults.packet_scope import Scope
+    from agent.faults.kernel.scope import Scope
 
 PROXY_MARK = 0x67616D66
 """The firewall mark of the proxy's own connections (``gamf``)."""

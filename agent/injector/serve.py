@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.faults.packet_scope import parse
+from agent.faults.kernel.scope import parse
 from agent.injector import orders
 from agent.injector.breaking import Leading, breaking_of
 from agent.injector.hosts import Peers

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
 
 SO_ORIGINAL_DST = 80
 """linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h; Python has no name for it."""

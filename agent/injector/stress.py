@@ -22,7 +22,7 @@ from agent.model import Fact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent.faults.packet_scope import Network
+    from agent.faults.kernel.scope import Network
     from agent.injector.orders import Stress
     from agent.model import Json
 

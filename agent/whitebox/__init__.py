@@ -1,6 +1,6 @@
 """Reads what breakers say about themselves, one module a kind.  Nothing here changes what it reads.
 
-What it means beside what is seen from outside is :mod:`agent.breakers.comparison`'s.
+What it means beside what is seen from outside is :mod:`agent.breakers.boxes.comparison`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agent.whitebox.address import parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.breakers.whitebox import Traps
+    from agent.breakers.boxes.whitebox import Traps
     from agent.whitebox.address import Address
     from agent.whitebox.reader import Reader
 

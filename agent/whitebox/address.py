@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
 from agent.model import UsageError
 
 if TYPE_CHECKING:

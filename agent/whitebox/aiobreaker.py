@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers.whitebox import Traps
+from agent.breakers.boxes.whitebox import Traps
 from agent.whitebox.keys import Keys
 from agent.whitebox.pybreaker import LAZY, SECOND, StateKey
 

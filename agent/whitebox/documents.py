@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from agent.breakers.whitebox import Sample
+from agent.breakers.boxes.whitebox import Sample
 from agent.whitebox.address import state_of
 from agent.whitebox.prometheus import given_traps
 from agent.whitebox.reader import Unreadable
@@ -14,8 +14,8 @@ from agent.whitebox.web import Web
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.states import State
-    from agent.breakers.whitebox import Traps
+    from agent.breakers.boxes.whitebox import Traps
+    from agent.breakers.courses.states import State
     from agent.whitebox.address import Address
     from agent.whitebox.reader import Reader
 

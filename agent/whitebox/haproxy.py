@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from agent.breakers.states import State
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
+from agent.breakers.courses.states import State
 from agent.whitebox.exposition import measured
 from agent.whitebox.reader import Unreadable
 from agent.whitebox.web import BODY_MAX, Web

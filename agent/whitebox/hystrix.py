@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from agent.breakers.states import State
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
+from agent.breakers.courses.states import State
 from agent.model import UsageError
 from agent.whitebox.reader import Unreadable
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent.breakers.states import State
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
+from agent.breakers.courses.states import State
 from agent.whitebox.exposition import measured
 from agent.whitebox.reader import Unreadable
 from agent.whitebox.web import Web

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
 from agent.model import UsageError
 from agent.whitebox.address import state_of
 from agent.whitebox.exposition import measured
@@ -14,7 +14,7 @@ from agent.whitebox.web import Web
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.breakers.states import State
+    from agent.breakers.courses.states import State
     from agent.whitebox.address import Address
     from agent.whitebox.exposition import Measured
     from agent.whitebox.reader import Reader

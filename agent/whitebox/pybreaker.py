@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from agent.breakers.states import State
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
+from agent.breakers.courses.states import State
 from agent.whitebox.address import state_of
 from agent.whitebox.keys import Keys
 from agent.whitebox.reader import Unreadable

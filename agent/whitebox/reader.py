@@ -7,12 +7,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
-from agent.breakers.whitebox import Sample
+from agent.breakers.boxes.whitebox import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.breakers.whitebox import Traps
+    from agent.breakers.boxes.whitebox import Traps
 
 SAMPLES_MAX = 50_000
 """More than a quarter of an hour at the fastest rate; then reading ends, and the last sample says so."""

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.breakers.whitebox import Sample, Traps
+from agent.breakers.boxes.whitebox import Sample, Traps
 from agent.whitebox.address import state_of
 from agent.whitebox.exposition import measured
 from agent.whitebox.reader import Unreadable
@@ -15,7 +15,7 @@ from agent.whitebox.web import NotThere, Web
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.breakers.states import State
+    from agent.breakers.courses.states import State
     from agent.whitebox.address import Address
     from agent.whitebox.reader import Reader
     from agent.whitebox.web import Page

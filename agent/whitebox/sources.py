@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from agent.breakers.comparison import compare, unread
+from agent.breakers.boxes.comparison import compare, unread
 from agent.whitebox import open_reader
 from agent.whitebox.reader import Watch
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.breakers.comparison import Comparison
+    from agent.breakers.boxes.comparison import Comparison
+    from agent.breakers.boxes.whitebox import Traps
     from agent.breakers.view import View
-    from agent.breakers.whitebox import Traps
 
 
 @dataclass(frozen=True, slots=True)

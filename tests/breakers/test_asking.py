@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.breakers.analysis import analyse
-from agent.breakers.simulate import Design, Truth, World, simulate
+from agent.breakers.simulation.simulate import Design, Truth, World, simulate
 from agent.breakers.view import View, view
 
 DESIGN = Design(open_s=2.0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.breakers.beats import LATE_S, beat_of, on_beat
-from agent.breakers.mapping import match
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.reading.beats import LATE_S, beat_of, on_beat
+from agent.breakers.reading.mapping import match
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.view import view
 
 

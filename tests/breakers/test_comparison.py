@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.breakers.comparison import Comparison, compare, to_json
-from agent.breakers.simulate import Design, Truth, World, simulate
-from agent.breakers.states import State
+from agent.breakers.boxes.comparison import Comparison, compare, to_json
+from agent.breakers.boxes.whitebox import Sample, Traps, spells
+from agent.breakers.courses.states import State
+from agent.breakers.simulation.simulate import Design, Truth, World, simulate
 from agent.breakers.view import View, view
-from agent.breakers.whitebox import Sample, Traps, spells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from agent.breakers.analysis import analyse, to_json
 from agent.breakers.evidence import ARRIVALS_MAX, CALLS_MAX, LANE_MAX
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.simulation.simulate import Design, World, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

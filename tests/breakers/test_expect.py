@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breakers import expect, recording
-from agent.breakers.estimate import mostly_common, quantile_interval, share_interval
-from agent.breakers.recording import id_of
+from agent.breakers import expect
+from agent.breakers.measures.estimate import mostly_common, quantile_interval, share_interval
+from agent.breakers.reading import recording
+from agent.breakers.reading.recording import id_of
 from agent.breakers.streams import Outcome
 from agent.model import UsageError
 from agent.traffic import samples

@@ -11,8 +11,8 @@ import pytest
 
 from agent.breakers.bugs import DETECTORS
 from agent.breakers.findings import find
-from agent.breakers.properties import measure
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.measures.properties import measure
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.view import view
 
 if TYPE_CHECKING:

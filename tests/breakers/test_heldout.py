@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent.breakers import protocol
 from agent.breakers.answer import plain_answer
+from agent.breakers.exercise import protocol
 from agent.breakers.findings import find
-from agent.breakers.kinds import Kind
-from agent.breakers.mapping import match
-from agent.breakers.properties import measure
+from agent.breakers.machines.kinds import Kind
+from agent.breakers.measures.properties import measure
+from agent.breakers.reading.mapping import match
 
 if TYPE_CHECKING:
     from collections.abc import Callable

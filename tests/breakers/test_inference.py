@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.breakers.analysis import analyse
-from agent.breakers.simulate import Design, Truth, World, simulate
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.simulation.simulate import Design, Truth, World, simulate
 from agent.breakers.view import View, view
 from bench._scenarios import breaker, judge
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.breakers.analysis import Answer, analyse
-from agent.breakers.estimate import Status
+from agent.breakers.exercise.protocol import OPENING, steps
 from agent.breakers.expect import complaints, held
-from agent.breakers.live import misled
-from agent.breakers.protocol import OPENING, steps
+from agent.breakers.measures.estimate import Status
+from agent.breakers.reading.live import misled
 from agent.breakers.streams import Arrivals, Calls, FaultWindow, Outcome, columns
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.breakers import chains
 from agent.breakers.analysis import analyse, to_json
 from agent.breakers.answer import plain_answer
-from agent.breakers.estimate import Status
 from agent.breakers.findings import find
-from agent.breakers.kinds import Kind
-from agent.breakers.properties import STATELESS, measure
-from agent.breakers.simulate import Design, World, simulate
+from agent.breakers.machines import chains
+from agent.breakers.machines.kinds import Kind
+from agent.breakers.measures.estimate import Status
+from agent.breakers.measures.properties import STATELESS, measure
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.view import View, view
 from bench._scenarios import OTHERS, breaker, judge, other, truth_of
 

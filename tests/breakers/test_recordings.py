@@ -14,7 +14,7 @@ import pytest
 
 from agent.breakers.bugs import DETECTORS
 from agent.breakers.findings import find
-from agent.breakers.properties import measure
+from agent.breakers.measures.properties import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 
 from agent.breakers.analysis import analyse
+from agent.breakers.courses.states import State
 from agent.breakers.findings import find
-from agent.breakers.properties import measure
-from agent.breakers.states import State
+from agent.breakers.measures.properties import measure
 from agent.breakers.streams import Arrivals, Calls, FaultWindow, columns
 from agent.breakers.view import View, view
 

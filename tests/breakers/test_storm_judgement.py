@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breakers import hysteresis
-from agent.breakers.goodput import Load, amplification, goodput, load_of, windows
-from agent.breakers.storm import Judged, Name, Outcome, Phase, Rules, back, judge
-from agent.breakers.storm_answer import Level, to_json
+from agent.breakers.storms import hysteresis
+from agent.breakers.storms.answer import Level, to_json
+from agent.breakers.storms.goodput import Load, amplification, goodput, load_of, windows
+from agent.breakers.storms.storm import Judged, Name, Outcome, Phase, Rules, back, judge
 from agent.traffic.samples import RECORD, header
 from agent.traffic.samples import Outcome as Sampled
 

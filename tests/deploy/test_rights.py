@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.faults.kubernetes_families import FAMILIES, Where, rules
-from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS
+from agent.faults.cluster.families import FAMILIES, Where, rules
+from agent.faults.cluster.rights import RESTORER_RIGHTS, RIGHTS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clients import nft, tc, tc_lease
-from agent.faults import packet_cuts, packet_delays, packet_rules
-from agent.faults.packet_scope import DIRECTIONS, PROTOCOLS, Scope, check_delay, refuse_lockout, scope
+from agent.faults.kernel import cuts, delays, rules
+from agent.faults.kernel.scope import DIRECTIONS, PROTOCOLS, Scope, check_delay, refuse_lockout, scope
 from agent.model import NoTargets, Refused, UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_a_delay_out_of_range_is_refused(latency_ms: float, jitter_ms: float) ->
 @given(whom=SCOPES, loss=st.floats(0.0001, 1), lease_s=st.floats(0.001, 60), span_s=st.floats(0.001, 86400))
 def test_a_script_touches_its_own_table_only(whom: Scope, loss: float, lease_s: float, span_s: float) -> None:
     """Every line adds something to the injection's own table, and both timeouts are at least 1 ms."""
-    text = packet_cuts.script("gameday_t", whom, loss_fraction=loss, lease_s=lease_s, max_duration_s=span_s)
+    text = cuts.script("gameday_t", whom, loss_fraction=loss, lease_s=lease_s, max_duration_s=span_s)
     lines = text.splitlines()
     assert all(line.startswith("add ") and line.split()[2:4] == ["inet", "gameday_t"] for line in lines)
     assert [line.split()[4] for line in lines[-2:]] == ["span", "lease"]
@@ -143,7 +143,7 @@ def test_a_script_touches_its_own_table_only(whom: Scope, loss: float, lease_s: 
 @given(whom=SCOPES)
 def test_own_packets_stay_in_scope(whom: Scope) -> None:
     """The test packet goes to a peer of the scope, or nowhere when only incoming packets are in it."""
-    own = packet_cuts.own_packet(whom)
+    own = cuts.own_packet(whom)
     if whom.direction == "ingress":
         assert own["address"] == ""
     else:
@@ -156,7 +156,7 @@ def test_own_packets_stay_in_scope(whom: Scope) -> None:
 @given(seconds=st.floats(0, 1e6))
 def test_times_for_nft_are_whole_milliseconds(seconds: float) -> None:
     """A time is rounded to the millisecond and never to nothing, which would mean for ever."""
-    told = int(packet_rules.milliseconds(seconds).removesuffix("ms"))
+    told = int(rules.milliseconds(seconds).removesuffix("ms"))
     assert told >= 1
     assert abs(told / 1000 - seconds) <= 0.0011
 
@@ -176,7 +176,7 @@ def test_a_dose_that_was_missed_says_why(met: int, dropped: int, alive: set[str]
     """No traffic, no loss and an early end are told; the hard end that was asked for is none."""
     elements = {name: frozenset({"ipv4", "ipv6"} if name in alive else ()) for name in ("lease", "span")}
     table = nft.Table(elements=elements, packets={"own": 1, "met": met, "dropped": dropped})
-    told = packet_cuts.dose(table)
+    told = cuts.dose(table)
     assert (told.holds, told.says) == (not says, says)
     assert told.measured["packets_met"] == met
 
@@ -216,7 +216,7 @@ def test_qdiscs_are_read_as_tc_prints_them() -> None:
 @given(whom=SCOPES, latency_ms=st.floats(0.001, 60_000))
 def test_a_delay_puts_its_filters_last(whom: Scope, latency_ms: float) -> None:
     """First the root, then netem, then filters that name the peers, each on the same interface."""
-    lines = packet_delays.commands("w0", "7:", whom.networks, whom, latency_ms=latency_ms, jitter_ms=0)
+    lines = delays.commands("w0", "7:", whom.networks, whom, latency_ms=latency_ms, jitter_ms=0)
     assert [line.split()[0] for line in lines[:2]] == ["qdisc", "qdisc"]
     assert all(line.startswith("filter add dev w0 parent 7: ") for line in lines[2:])
     for network in whom.networks:

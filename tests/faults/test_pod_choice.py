@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from agent.clients.pods import Owned, Pod, pod_of
 from agent.clients.workloads import Workload, selector_text
-from agent.faults.kubernetes_rights import table
-from agent.faults.pod_choice import Floor, Target, check_minimum, never, too_few, why_not
-from agent.faults.pod_kills import budget_of
+from agent.faults.cluster.pod_choice import Floor, Target, check_minimum, never, too_few, why_not
+from agent.faults.cluster.pod_kills import budget_of
+from agent.faults.cluster.rights import table
 from agent.model import UsageError
 from agent.safety.kubernetes_guard import check_selector, forbidden
 

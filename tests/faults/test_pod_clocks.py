@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.faults.pod_clocks import SLEW, Clock, Exchange
+from agent.faults.inside.clocks import SLEW, Clock, Exchange
 
 moments = st.floats(min_value=0.0, max_value=0.5)
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clients.quantities import amount
-from agent.faults.container_kills import not_alone
-from agent.faults.pod_dose import TOLD_TO, dose, merged
-from agent.faults.pod_resources import Share, limit_of, not_its_own
+from agent.faults.cluster.container_kills import not_alone
+from agent.faults.inside.dose import TOLD_TO, dose, merged
+from agent.faults.inside.resources import Share, limit_of, not_its_own
 from agent.injector.fills import mounted_root
 from agent.model import UsageError
 

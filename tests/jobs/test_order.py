@@ -115,8 +115,8 @@ def test_half_a_parcel_is_said_to_be_lost(tmp_path: Path) -> None:
 
 def entry(**changes: Any) -> dict[str, str]:
     """Return the annotation that copies one injection."""
-    call = Call(func="agent.faults.pod_streams:remove", arguments={"place": INSIDE, "namespace": "shop"})
-    check = Call(func="agent.faults.pod_streams:landed", arguments={"table": "t"})
+    call = Call(func="agent.faults.inside.streams:remove", arguments={"place": INSIDE, "namespace": "shop"})
+    check = Call(func="agent.faults.inside.streams:landed", arguments={"table": "t"})
     values = {"undo": call, "landed_check": check, "gone_check": call, **changes}
     made = Injection(
         id="1",

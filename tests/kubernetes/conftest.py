@@ -22,8 +22,8 @@ import psutil
 import pytest
 
 from agent.clients.kubernetes import connect
-from agent.faults.kubernetes_families import rules
-from agent.faults.kubernetes_rights import missing
+from agent.faults.cluster.families import rules
+from agent.faults.cluster.rights import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from middleman import Middleman
     from webhook import Webhook
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
 
 UP = Path(__file__).parents[1] / "cluster" / "up.py"
 SANDBOX = Path(__file__).parents[2] / "deploy" / "sandbox"

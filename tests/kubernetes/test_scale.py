@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.clients import kubernetes
-from agent.faults.pod_choice import candidates
+from agent.faults.cluster.pod_choice import candidates
 from agent.safety.targets import choose
 from agent.schedule.follow import Follower, News
 from agent.schedule.rollouts import Progress, Rollout

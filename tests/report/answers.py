@@ -10,17 +10,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from agent.breakers.analysis import analyse, to_json
-from agent.breakers.comparison import compare
-from agent.breakers.comparison import to_json as told_by
+from agent.breakers.boxes.comparison import compare
+from agent.breakers.boxes.comparison import to_json as told_by
+from agent.breakers.boxes.whitebox import Sample, Traps
+from agent.breakers.courses.states import State
 from agent.breakers.evidence import cut_out, lanes
-from agent.breakers.simulate import Design, World, simulate
-from agent.breakers.states import State
+from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.streams import Arrivals, Calls, FaultWindow
 from agent.breakers.view import view
-from agent.breakers.whitebox import Sample, Traps
 
 if TYPE_CHECKING:
-    from agent.breakers.comparison import Comparison
+    from agent.breakers.boxes.comparison import Comparison
     from agent.breakers.view import View
 
 T0 = 1_795_471_205.120

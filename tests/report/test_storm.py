@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breakers.goodput import Load
-from agent.breakers.storm import Judged, Name, Outcome, Phase, Rules
-from agent.breakers.storm_answer import Level, to_json
+from agent.breakers.storms.answer import Level, to_json
+from agent.breakers.storms.goodput import Load
+from agent.breakers.storms.storm import Judged, Name, Outcome, Phase, Rules
 from agent.model import Mark, RunRecord, Verdict
 from agent.report import from_json, json_text, junit, markdown
 from agent.report.page import html

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent import settings
 from agent.clients import tc
-from agent.faults import heal, packet_delays, packets
+from agent.faults import heal, packets
+from agent.faults.kernel import delays
 from agent.model import GamedayError
 from agent.store import Store
 
@@ -118,8 +119,8 @@ def _dead_man() -> dict[str, Any]:
 
 def _class() -> dict[str, Any]:
     """Let packets reach the netem by their priority alone, as nftables gives them to it in a pod."""
-    handle = packet_delays.fresh_handle()
-    tc.tc(packet_delays.qdisc_commands(DEVICE, handle, latency_ms=80, jitter_ms=0))
+    handle = delays.fresh_handle()
+    tc.tc(delays.qdisc_commands(DEVICE, handle, latency_ms=80, jitter_ms=0))
     named = (int(handle.rstrip(":"), 16) << 16) | 4
     late, others = _connect_ms(priority=named), _connect_ms(priority=0)
     tc.delete_root(DEVICE, handle)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.packet_scope import Scope, parse
+from agent.faults.kernel.scope import Scope, parse
 from agent.injector.orders import HEAL, RENEW, Hold
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.faults.packet_scope import Scope, parse
+from agent.faults.kernel.scope import Scope, parse
 from agent.injector.orders import HEAL, RENEW, Cut
 
 pytestmark = pytest.mark.root

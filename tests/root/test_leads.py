@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.packet_scope import Scope, parse
-from agent.faults.pod_clocks import Clock, Exchange
+from agent.faults.inside.clocks import Clock, Exchange
+from agent.faults.kernel.scope import Scope, parse
 from agent.injector import orders
 from agent.injector.orders import HEAL, RENEW, TOXICS, Lead
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from agent.clients import netns, nft
-from agent.faults import packet_cuts
-from agent.faults.packet_scope import DIRECTIONS, PROTOCOLS, scope
+from agent.faults.kernel import cuts as packet_cuts
+from agent.faults.kernel.scope import DIRECTIONS, PROTOCOLS, scope
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
 from agent.model import UsageError
 from agent.whitebox import KINDS, open_reader
 from agent.whitebox.documents import at_path

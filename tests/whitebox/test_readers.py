@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.breakers.states import State
-from agent.breakers.whitebox import spells
+from agent.breakers.boxes.whitebox import spells
+from agent.breakers.courses.states import State
 from agent.whitebox import open_reader
 from agent.whitebox.reader import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.breakers.whitebox import Spell
+    from agent.breakers.boxes.whitebox import Spell
 
 pytestmark = [pytest.mark.whitebox, pytest.mark.timeout(600)]
 

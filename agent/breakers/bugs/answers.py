@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import opened_under, shown, under
-from agent.breakers.protocol import patience_of_service_s
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.exercise.protocol import patience_of_service_s
+from agent.breakers.measures.timing import ENOUGH_FAILURES
 from agent.breakers.streams import Outcome
-from agent.breakers.timing import ENOUGH_FAILURES
 from agent.breakers.view import GUARD_S
 
 LONGEST_S = 10.0
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
-    from agent.breakers.states import Transition
+    from agent.breakers.courses.states import Transition
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import Phase
     from agent.breakers.view import View
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import Evidence, detector
-from agent.breakers.decisions import within
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures import trials
+from agent.breakers.reading.decisions import within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import Floats
     from agent.breakers.view import View
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import Evidence, detector
+from agent.breakers.measures import trials
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import Phase
     from agent.breakers.view import View
 

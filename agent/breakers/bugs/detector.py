@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.view import View
 
 SURE, LIKELY = "high", "medium"

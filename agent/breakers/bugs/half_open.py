@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown
 from agent.breakers.bugs.waiting import rejections_wait, serialises_calls
-from agent.breakers.estimate import Status, mostly_common
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures import trials
+from agent.breakers.measures.estimate import Status, mostly_common
 from agent.breakers.view import GUARD_S
 
 KEPT_BACK = 4
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.view import View
 
 TRIAL_S = 0.05

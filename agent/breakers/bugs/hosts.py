@@ -8,16 +8,16 @@ import numpy as np
 
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown, under
-from agent.breakers.decisions import succeeded
-from agent.breakers.ejections import ELSEWHERE, QUIET, WELL_SHARE
-from agent.breakers.kinds import Kind
-from agent.breakers.timing import ENOUGH_FAILURES
+from agent.breakers.machines.ejections import ELSEWHERE, QUIET, WELL_SHARE
+from agent.breakers.machines.kinds import Kind
+from agent.breakers.measures.timing import ENOUGH_FAILURES
+from agent.breakers.reading.decisions import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import FaultWindow
     from agent.breakers.view import View
 
@@ -37,7 +37,8 @@ def never_ejected(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Leaves a host in that fails every call, though others serve theirs.
 
     Source:
-        As of :func:`agent.breakers.machines.recognise`: n exp(-rate t) for a silence of t among n arrivals.
+        As of :func:`agent.breakers.machines.recognition.recognise`: n exp(-rate t) for a silence of t among
+        n arrivals.
     """
     if not view.faults or view.machine.three_state or view.machine.kind is Kind.EJECTION:
         return None

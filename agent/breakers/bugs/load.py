@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import LIKELY, SURE, detector
 from agent.breakers.bugs.rows import shown
-from agent.breakers.decisions import within
-from agent.breakers.kinds import Kind
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.machines.kinds import Kind
+from agent.breakers.measures import trials
+from agent.breakers.reading.decisions import within
 from agent.breakers.view import GUARD_S
 
 WATCHED_S = 1.0
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import Floats, Ints
     from agent.breakers.view import View
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import LIKELY, SURE, Evidence, detector
 from agent.breakers.bugs.rows import shown, under
 from agent.breakers.bugs.waiting import rejections_wait
-from agent.breakers.estimate import common, mostly_common, often
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures import trials
+from agent.breakers.measures.estimate import common, mostly_common, often
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import Flags
     from agent.breakers.view import View
 

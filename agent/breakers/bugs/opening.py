@@ -9,9 +9,9 @@ import numpy as np
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import ever_opened, let_through_failing, opened_under, shown, under
 from agent.breakers.bugs.waiting import no_timeout
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures.timing import ENOUGH_FAILURES
 from agent.breakers.streams import Outcome
-from agent.breakers.timing import ENOUGH_FAILURES
 
 SLOW_S = 1.0
 QUIET_FAILURES = 20
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.view import View
 
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers import trials
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.half_open import results_counted_late
 from agent.breakers.bugs.rows import shown
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures import trials
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.streams import FaultWindow, Phase
     from agent.breakers.view import View
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.bugs.detector import SURE, Evidence
-from agent.breakers.decisions import within
-from agent.breakers.states import State
-from agent.breakers.timing import ENOUGH_FAILURES
+from agent.breakers.courses.states import State
+from agent.breakers.measures.timing import ENOUGH_FAILURES
+from agent.breakers.reading.decisions import within
 
 if TYPE_CHECKING:
     from agent.breakers.streams import Flags

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.breakers import isolation
 from agent.breakers.bugs.detector import Bug, Evidence
+from agent.breakers.measures import isolation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.breakers.isolation import Collateral
+    from agent.breakers.measures.isolation import Collateral
 
 
 SHARED_OVER_KEYS = Bug(

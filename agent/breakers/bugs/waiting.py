@@ -8,15 +8,15 @@ import numpy as np
 
 from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.rows import shown, under
-from agent.breakers.conduct import FAIL_FAST_LIMIT_MS
-from agent.breakers.states import State
+from agent.breakers.courses.states import State
+from agent.breakers.measures.conduct import FAIL_FAST_LIMIT_MS
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
-    from agent.breakers.estimate import Property
+    from agent.breakers.measures.estimate import Property
     from agent.breakers.view import View
 
 LONG_S = 5.0

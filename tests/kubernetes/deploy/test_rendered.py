@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_families import FAMILIES
+from agent.faults.cluster.families import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS, Right
+from agent.faults.cluster.rights import RESTORER_RIGHTS, RIGHTS, Right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

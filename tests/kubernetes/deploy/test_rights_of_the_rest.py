@@ -12,9 +12,9 @@ import structlog
 
 from agent.clients.kubernetes import RUN, connect
 from agent.clients.rights import OF_MEMORIES, of_rollouts
-from agent.faults.isolation import MARK
-from agent.faults.kubernetes_rights import RESTORER_RIGHTS, RIGHTS
-from agent.faults.standby_jobs import RESTORE
+from agent.faults.cluster.isolation import MARK
+from agent.faults.cluster.rights import RESTORER_RIGHTS, RIGHTS
+from agent.faults.cluster.standby_jobs import RESTORE
 from agent.model import Refused
 from agent.restorer.changes import Scaled
 from agent.restorer.node_changes import Cordoned
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from conftest import Accounts, Stage
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
     from agent.schedule.rollouts import Rollout
 
 pytestmark = pytest.mark.cluster

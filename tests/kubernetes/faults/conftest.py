@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import RESTORER_RIGHTS
+from agent.faults.cluster.rights import RESTORER_RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from conftest import Stage
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
 
 PLAY = Path(__file__).with_name("play.py")
 

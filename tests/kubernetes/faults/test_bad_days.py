@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import RIGHTS
+from agent.faults.cluster.rights import RIGHTS
 
 if TYPE_CHECKING:
     from conftest import Scene
     from middleman import Middleman
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
 
 pytestmark = pytest.mark.cluster
 

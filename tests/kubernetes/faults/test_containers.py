@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import RIGHTS
+from agent.faults.cluster.rights import RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

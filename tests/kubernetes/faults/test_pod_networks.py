@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.faults.kubernetes_rights import INSIDE, RIGHTS
+from agent.faults.cluster.rights import INSIDE, RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from conftest import Playing, Scene
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
 
 pytestmark = pytest.mark.cluster
 

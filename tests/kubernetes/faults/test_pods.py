@@ -256,8 +256,8 @@ def test_of_two_agents_that_choose_the_same_pod_one_kills_it(
 ) -> None:
     """Both read it, both order: the precondition makes one of them the loser, and it says so."""
     from agent.clients import kubernetes
-    from agent.faults import pod_kills
-    from agent.faults.pod_choice import Floor, candidates
+    from agent.faults.cluster import pod_kills
+    from agent.faults.cluster.pod_choice import Floor, candidates
 
     monkeypatch.setenv("KUBECONFIG", str(scene.kubeconfig))
     monkeypatch.setenv("GAMEDAY_NAMESPACES", scene.namespace)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from agent.faults.kubernetes_rights import INSIDE, RIGHTS
+from agent.faults.cluster.rights import INSIDE, RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import Stage
 
-    from agent.faults.kubernetes_rights import Right
+    from agent.faults.cluster.rights import Right
 
 GROUP = "rbac.authorization.k8s.io"
 INSIDE_A_JOB = "agent.jobs"

@@ -1,0 +1,1 @@
+"""Which kind of machine decides about the calls, before any states are read."""

@@ -1,0 +1,1 @@
+"""What a breaker is like, in numbers with what they are worth."""

@@ -1,0 +1,1 @@
+"""Services whose truth is known: what the inference is measured on."""

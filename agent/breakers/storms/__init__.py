@@ -1,0 +1,1 @@
+"""What a short trouble leaves behind, and at which load."""

@@ -1,0 +1,1 @@
+"""Faults inside pods, by an injector in each: put in, held by a stream, measured, followed, taken out."""

@@ -1,0 +1,1 @@
+"""What the kernel itself does to packets: which ones, and how each injection's rules end without anybody."""
