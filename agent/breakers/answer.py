@@ -26,7 +26,7 @@ def _breaker(view: View, properties: Mapping[str, Property]) -> str:
         return _other_machine(view)
     if State.OPEN not in view.course.sequence:
         return _never_opened(view, properties["failures_to_open"])
-    parts = [_opening(properties), _staying(properties), _trying(properties), _closing(properties)]
+    parts = [_opening(properties), _staying(view, properties), _trying(properties), _closing(properties)]
     return "It " + ", ".join(part for part in parts if part) + "." + _unseen(view)
 
 
@@ -57,36 +57,47 @@ def _other_machine(view: View) -> str:
 
 def _unseen(view: View) -> str:
     kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults if not view.sees(fault)))
-    return (
-        f" Not told for {kinds}: nothing arrives then, and its rejections look like failures."
-        if kinds
-        else ""
-    )
+    if not kinds:
+        return ""
+    opened = State.OPEN in view.course.sequence
+    why = "its rejections look like failures" if opened else "how a rejection would look is not known"
+    return f" Not told for {kinds}: nothing arrives then, and {why}."
 
 
 def _never_opened(view: View, opening: Property) -> str:
     if not view.faults:
         return "No fault was put in, so the breaker had no reason to open."
-    kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults))
+    seen = [fault.kind for fault in view.faults if view.sees(fault)] or [fault.kind for fault in view.faults]
+    kinds = ", ".join(dict.fromkeys(seen))
     if opening.status is not Status.FAIL:
-        return f"It cannot be told whether it opens ({kinds}): {opening.why}."
-    return f"It never opened ({kinds}): {opening.n} calls failed on the dependency, each was let through."
+        return f"It cannot be told whether it opens ({kinds}): {opening.why}." + _unseen(view)
+    said = f"It never opened ({kinds}): {opening.n} calls failed on the dependency, each was let through."
+    return said + _unseen(view)
 
 
 def _opening(properties: Mapping[str, Property]) -> str:
     count, time = properties["failures_to_open"], properties["time_to_open_s"]
     if count.estimate is None:
         return "was seen open"
-    said = f"opens after {span(count)} failures"
+    said = f"opens after {span(count)} {'failure' if count.high == 1 else 'failures'}"
     if not count.more.get("constant"):
-        said = f"opens after a varying number of failures ({span(count)})"
+        said = f"opens after a varying number of failures ({_spread(count)})"
     if count.more.get("without"):
         said += ", or with none when calls are slow,"
     return said + (f" within {seconds(time.high)} of the fault" if time.high is not None else "")
 
 
-def _staying(properties: Mapping[str, Property]) -> str:
+def _spread(count: Property) -> str:
+    """Say from what to what it surely varied: each number is known as a bracket, and some of them are apart."""
+    each = count.more["each"]
+    assert isinstance(each, list)
+    return f"{min(high for _, high in each):.0f} to {max(low for low, _ in each):.0f}"
+
+
+def _staying(view: View, properties: Mapping[str, Property]) -> str:
     wait = properties["time_to_half_open_s"]
+    if wait.estimate is None and State.HALF_OPEN in view.course.sequence:
+        return "stays open for a time that cannot be told, for it opened out of sight"
     if wait.estimate is None:
         return "then was not seen to try again"
     pattern = {"growing": ", longer each time", "varying": ", not always the same", "by kind": ""}

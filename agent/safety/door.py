@@ -95,6 +95,25 @@ def inject(
         store.close()
 
 
+def guard(*modules: str) -> None:
+    """Start now what else the run's first injection starts: who takes everything out when this process dies.
+
+    So the first fault is in as soon after it is asked for as the later ones.  *modules* are those that undo
+    and check what will be injected.
+
+    Raises:
+        NoReaper: It did not come up in time.
+    """
+    run = current_run()
+    if run.leashed:
+        return
+    store = Store(settings_of.current().home)
+    try:
+        lifeline.begin(run, store, preload=sorted(modules))
+    finally:
+        store.close()
+
+
 def _leashed(injection: Injection) -> dict[str, Json]:
     log.info("fault_leashed", fault=injection.fault, victims=injection.victims)
     whole = asdict(injection)

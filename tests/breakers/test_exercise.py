@@ -79,6 +79,15 @@ def test_an_entry_that_is_down_is_said(stage: Stage, proxy: ProxyClient) -> None
     assert "not met before anything was touched" in told["reason"]
 
 
+def test_who_takes_faults_out_is_there_before_the_first_fault(
+    stage: Stage, proxy: ProxyClient, until: Callable[..., Any]
+) -> None:
+    """A fault is asked for and in at once: what starts a process in between would count as time to open."""
+    stage.start("agent", *_test(f"http://{proxy.links()[0]['listen']}/"))
+    until(lambda: any("agent.safety.reaper" in each.cmdline() for each in stage.processes()), within_s=40)
+    assert stage.injections() == ()
+
+
 @pytest.mark.parametrize("kind", ["error", "hang", "refuse"])
 def test_when_everything_but_the_proxy_is_killed_the_link_heals_by_its_lease(
     stage: Stage, proxy: ProxyClient, kind: str, until: Callable[..., Any]

@@ -31,6 +31,7 @@ SLACK_S = 0.015
 MISTAKEN_SHARE = 0.002
 KINDS = {
     "aiomisc": Kind.GRADUAL,
+    "apache-balancer": Kind.BREAKER,
     "cockatiel": Kind.BREAKER,
     "failsafe-rate": Kind.BREAKER,
     "failsafe-ratio": Kind.BREAKER,
@@ -41,9 +42,12 @@ KINDS = {
     "interlock": Kind.BREAKER,
     "interlock-slow": Kind.BREAKER,
     "levee": Kind.BREAKER,
+    "lighttpd": Kind.BREAKER,
+    "mercari": Kind.BREAKER,
     "mollitia": Kind.BREAKER,
     "pybreaker": Kind.BREAKER,
     "rubyist-rate": Kind.BREAKER,
+    "sentinel-count": Kind.BREAKER,
     "vertx": Kind.BREAKER,
 }
 """What each recording is of."""
@@ -54,26 +58,35 @@ LOGGED = (
     "failsafe-rs",
     "interlock",
     "interlock-slow",
+    "mercari",
     "mollitia",
     "pybreaker",
     "rubyist-rate",
+    "sentinel-count",
     "vertx",
 )
 """Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
 NAMELESS = {"failsafe-rate", "pybreaker"}
 """Those that passed no ids on."""
 FOUND = {
+    "apache-balancer": {"half-open-stampede", "late-failure-rearms", "relapses-on-late-failures"},
     "cockatiel": {"half-open-waiters"},
     "failsafe-rate": {"half-open-stampede"},
     "failsafe-rs": {"half-open-stampede"},
     "levee": {"client-errors-mask-failures", "late-success-closes"},
+    "lighttpd": {"errors-not-counted", "timeouts-not-counted"},
+    "mercari": {"half-open-stampede", "needs-a-rate-to-open"},
     "pybreaker": {"client-errors-mask-failures", "serialises-calls"},
+    "sentinel-count": {"cancelled-calls-open-it", "needs-a-rate-to-open"},
     "vertx": {"client-errors-mask-failures"},
 }
 """What is really wrong with them; nothing is with the others."""
 SAYS = {
+    "apache-balancer": "opens after 1 failure within",
     "hystrix": "stays open 2.0 s, after a trial counted from its start",
     "hystrix-go": "stays open 2.0 s, after a trial counted from its start",
+    "lighttpd": "stays open for a time that cannot be told, for it opened out of sight",
+    "mercari": "opens after a varying number of failures (8 to 14)",
     "mollitia": "opens after 10 failures, or with none when calls are slow,",
     "interlock": "stays open 2.0 s, then lets 1 call through",
     "pybreaker": "Not told for refuse",

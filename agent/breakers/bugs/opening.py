@@ -11,6 +11,7 @@ from agent.breakers.bugs.rows import ever_opened, let_through_failing, opened_un
 from agent.breakers.bugs.waiting import no_timeout
 from agent.breakers.courses.states import State
 from agent.breakers.measures.timing import ENOUGH_FAILURES
+from agent.breakers.reading.decisions import within
 from agent.breakers.streams import Outcome
 
 SLOW_S = 1.0
@@ -36,7 +37,8 @@ def never_opens(view: View, _: Mapping[str, Property]) -> Evidence | None:
     rows = view.in_fault & view.asked.forwarded & ~view.asked.good
     if ever_opened(view) or rows.sum() < ENOUGH_FAILURES:
         return None
-    kinds = ", ".join(dict.fromkeys(fault.kind for fault in view.faults))
+    failing = (fault.kind for fault in view.faults if (rows & within(view.asked.at, [fault])).any())
+    kinds = ", ".join(dict.fromkeys(failing))
     return shown(
         view, rows, f"{int(rows.sum())} calls failed on the dependency ({kinds}), and each reached it"
     )

@@ -16,7 +16,8 @@ from agent.breakers.machines import chains, rules
 from agent.breakers.machines.ejections import ejection
 from agent.breakers.machines.kinds import Kind, Machine
 from agent.breakers.machines.waits import by_waits, peers
-from agent.breakers.measures.estimate import often
+from agent.breakers.measures import trials
+from agent.breakers.measures.estimate import mostly_common, often
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,11 +40,13 @@ DOUBTFUL_MAX = 0.5
 right up to 0.39, so that what is said below it is worth something."""
 WELL_KNOWN = 0.2
 """The share of doubtful matches to come to, which goes with the rate."""
+MOSTLY = 0.8
+"""So large a share of the open times of a gradual recovery has to agree on one."""
 SLOWER = 2.5
 """Calls are slow that take so many times as long as in the baseline."""
 
 SAID = {
-    Kind.GRADUAL: "after being open it lets in a share of the calls that grows, rather than a few trials",
+    Kind.GRADUAL: "after being open{open} it lets in a share of the calls that grows, rather than a few trials",
     Kind.THROTTLE: "the share of calls that it lets in follows their success, and never is none for long",
     Kind.SLIDING: "it keeps calls back while {limit:.0f} failures are younger than {span:.2f} s, and forgets "
     "each by itself",
@@ -77,6 +80,8 @@ def _best(view: View) -> Machine:
         kind, why, more = _breaker(view)
     elif kind is Kind.REPLICAS:
         why, more = _said_of_replicas(view, counts)
+    elif kind is Kind.GRADUAL:
+        why, more = _said_of_gradual(view)
     elif kind in fits:
         fit = fits[kind]
         why = SAID[kind].format(limit=fit.limit, span=fit.span)
@@ -203,6 +208,15 @@ def _said_of_replicas(view: View, counts: Mapping[int, float]) -> tuple[str, dic
         f"let through goes by steps of 1/{number}"
     )
     return why, {"replicas": number, "low": low, "high": high, "by": "peer" if len(shares) > 1 else "share"}
+
+
+def _said_of_gradual(view: View) -> tuple[str, dict[str, object]]:
+    """Say how long it lets nobody in before it begins, where that is one and the same time."""
+    brackets = [wait.bracket for wait in trials.proper_waits(view)]
+    both = mostly_common(brackets, MOSTLY) if len(brackets) > 1 else None
+    if not both:
+        return SAID[Kind.GRADUAL].format(open=""), {}
+    return SAID[Kind.GRADUAL].format(open=f" for {sum(both) / 2:.1f} s"), {"open_s": both}
 
 
 def _breaker(view: View) -> tuple[Kind, str, dict[str, object]]:

@@ -175,7 +175,7 @@ def reveal(
     also_let = np.array([np.count_nonzero(kind[let] == each) for each in rejected])
     mostly = times >= MOSTLY * (times + also_let)  # the rest are failures that got lost on their way
     rejected, alike = rejected[mostly], also_let[mostly] > ALIKE
-    failed = np.unique(kind[_first_blind(decisions, blind, aside)])
+    failed = np.unique(kind[_first_blind(decisions, faults, aside)])
     if len(rejected) == 0 or alike.any() or np.isin(rejected, failed).any():
         return decisions.where(~blind), False
     through = blind & ~np.isin(kind, rejected) & ~aside
@@ -196,17 +196,21 @@ def _before_anything_arrives(decisions: Decisions, faults: Sequence[FaultWindow]
     return found
 
 
-def _first_blind(decisions: Decisions, blind: Flags, aside: Flags) -> Flags:
-    """Return which decisions were the first of a blind fault that came when calls were let through."""
-    rows = np.flatnonzero(blind & ~aside & ~decisions.forwarded)
+def _first_blind(decisions: Decisions, faults: Sequence[FaultWindow], aside: Flags) -> Flags:
+    """Return which decisions were the first of a blind fault that came when calls were let through.
+
+    Only the first one: later on a trial may get through before the fault is known to be over, and who comes
+    after that is kept back.
+    """
     found = np.zeros(len(decisions), bool)
-    if len(rows) == 0:
-        return found
-    firsts = rows[np.flatnonzero(np.diff(rows, prepend=-np.inf) > 1)]
     asked = np.flatnonzero(~aside)
-    before = np.searchsorted(asked, firsts) - 1
-    was_let_through = (before >= 0) & decisions.good[asked[np.maximum(before, 0)]]
-    found[firsts[was_let_through]] = True
+    for fault in faults:
+        if fault.kind not in BLIND:
+            continue
+        rows = asked[within(decisions.at[asked], [fault]) & ~decisions.forwarded[asked]]
+        before = int(np.searchsorted(asked, rows[0])) - 1 if len(rows) else -1
+        if before >= 0 and decisions.good[asked[before]]:
+            found[rows[0]] = True
     return found
 
 

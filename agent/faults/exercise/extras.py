@@ -141,8 +141,7 @@ class Extras:
         """
         for n in range(ROUNDS):
             self._recorder.begin("late-success")
-            began = time.monotonic()
-            self._exercise.inject("slow", direction="upstream")
+            began = self._exercise.inject("slow", direction="upstream")
             if n % 2 == 0:
                 slow_s = self._exercise.slow_ms / 1000
                 late_s = max(UNDER_WAY * slow_s, min(MEETS_S, 0.8 * slow_s))
@@ -157,8 +156,7 @@ class Extras:
         """The dependency hangs, and recovers while trials are under way: they fail after others succeeded."""
         for _ in range(RELAPSES):
             self._recorder.begin("late-failure")
-            began = time.monotonic()
-            self._exercise.inject("hang", lost=True)
+            began = self._exercise.inject("hang", lost=True)
             self._exercise.fault("late-failure", began)
             self._until_opened(began, self._pace.patience_s)
             self._while_tried(began)
@@ -182,16 +180,14 @@ class Extras:
     def _interleaved(self) -> None:
         """A 404 for everybody but a few, who get a 500."""
         self._recorder.begin("interleaved")
-        began = time.monotonic()
-        self._exercise.inject("not-found", toxicity=1 - SELDOM)
+        began = self._exercise.inject("not-found", toxicity=1 - SELDOM)
         self._exercise.inject("error")  # of what the other lets through; alone it would open it at once
         self._exercise.fault("interleaved", began)
         self._until_opened(began, INTERLEAVED_MAX_S, failures=ENOUGH)
 
     def _cancel(self) -> None:
         """Answers are slow, and callers do not wait for them."""
-        began = time.monotonic()
-        self._exercise.inject("slow", direction="upstream")
+        began = self._exercise.inject("slow", direction="upstream")
         self._exercise.fault("cancel", began)
         timeout_s = GIVES_UP * self._exercise.slow_ms / 1000
         commands.change(self._folder, timeout_s=timeout_s)
@@ -206,9 +202,8 @@ class Extras:
             raise UsageError("no more calls are allowed than usual: --rate-max, or rate_max_rps")
         usual_ms = self._exercise.slow_ms
         for share in BURSTS:
-            began = time.monotonic()
             self._exercise.slow_ms = share * usual_ms
-            self._exercise.inject("slow", direction="upstream")
+            began = self._exercise.inject("slow", direction="upstream")
             self._exercise.slow_ms = usual_ms
             self._exercise.fault("burst", began)
             surge(rate_rps=rate, max_duration_s=BURST_S + 10.0)
@@ -240,8 +235,7 @@ class Extras:
     def _opens_at(self, rate_rps: float, enough: int) -> bool:
         """Have *enough* calls fail at this rate, unless it opens before."""
         commands.change(self._folder, rate_rps=rate_rps)
-        began = time.monotonic()
-        self._exercise.inject("error")
+        began = self._exercise.inject("error")
         self._exercise.fault("low-rate", began)
         self._recorder.begin("low-rate", rate_rps=rate_rps)
         self._until_opened(began, 2 * enough / rate_rps, failures=enough)

@@ -13,6 +13,7 @@ from agent.breakers.reading.live import misled
 from agent.breakers.streams import FaultWindow
 from agent.faults import heal, links
 from agent.model import NoEvidence
+from agent.safety.door import guard
 from agent.traffic.samples import why_missing
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Exercise:
 
     def play(self, kinds: Sequence[str]) -> None:
         """Play *kinds*, each with its recovery, up to one after which it does not close."""
+        guard(links.__name__)
         began = time.monotonic()
         self.recorder.begin("baseline")
         self.recorder.say(f"calm for {self.pace.baseline_s:.0f} s, to learn what the service does usually")
@@ -142,8 +144,7 @@ class Exercise:
 
     def _fail(self, kind: str) -> None:
         """Keep one kind of fault in for as long as it teaches something."""
-        began = time.monotonic()
-        self.inject(kind)
+        began = self.inject(kind)
         self.fault(kind, began)
         longest = self.pace.fault_limit_s(protocol.open_time_s(self.look()))
         self.wait(lambda seen, now: protocol.fault_is_enough(seen, self.pace, began, now), longest)
@@ -156,8 +157,7 @@ class Exercise:
     def _hold_a_trial(self) -> None:
         """Open it, then make the trial slow but successful, and see what becomes of the others."""
         self.open()
-        began = time.monotonic()
-        self.inject("slow")
+        began = self.inject("slow")
         self.fault("hold", began)
         longest = 2 * protocol.open_time_s(self.look()) + self.pace.patience_s
         self.wait(lambda seen, _: protocol.is_closed(seen), longest)
@@ -166,8 +166,7 @@ class Exercise:
 
     def open(self) -> bool:
         """Open it with errors and return whether it did; no fault is in then."""
-        began = time.monotonic()
-        self.inject("error")
+        began = self.inject("error")
         self.fault("error", began)
         longest = protocol.patience_s(self.look(), self.pace)
         opened = self.wait(lambda seen, _: seen.course.sequence[-1] is State.OPEN, longest)
@@ -191,8 +190,8 @@ class Exercise:
         began = max(fault.began for fault in seen.faults if fault.kind == kind)
         return protocol.opened_since(seen, began)
 
-    def inject(self, kind: str, **more: Any) -> None:
-        """Put one fault into the link that fails now."""
+    def inject(self, kind: str, **more: Any) -> float:
+        """Put one fault into the link that fails now; return when it was not yet in, just before it was."""
         path = self.recorder.path_of(self._step.key) if self._step.key else self.recorder.path_of_calls()
         faults: Mapping[str, tuple[str, dict[str, Any]]] = {
             "error": ("fail_requests", {"status": 500, "path": path}),
@@ -205,7 +204,9 @@ class Exercise:
         stays_s = self.pace.fault_limit_s(protocol.known_open_s(self.look()))
         longest = stays_s + self.pace.patience_s + self.pace.recover_max_s
         fault, fields = faults[kind]
+        began = time.monotonic()
         self._way.put(fault, link=self._step.link, max_duration_s=longest, **fields, **more)
+        return began
 
     def heal(self) -> None:
         """Take out what is in, but not the link."""
