@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from agent.breakers.reading.beats import beat_of, on_beat
 from agent.breakers.reading.decisions import MOSTLY, kinds, succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.breakers.reading.beats import Beat
     from agent.breakers.streams import Arrivals, Calls, Flags, Ints
@@ -99,7 +100,7 @@ def _by_time(calls: Calls, arrivals: Arrivals, rejected: Flags) -> tuple[Ints, i
     """Give each arrival the call that encloses it most closely at its end and has none yet.
 
     A service answers its caller when it has, or gives up, its own answer: so the call ends just after, and
-    comes out alike.
+    comes out alike.  Of calls that end at the same time the one that came last encloses it most closely.
     What is left (the service went on after its caller had gone) takes any open call that ends first.
     """
     call_of = np.full(len(arrivals), -1)
@@ -108,13 +109,13 @@ def _by_time(calls: Calls, arrivals: Arrivals, rejected: Flags) -> tuple[Ints, i
     well, good = succeeded(calls)[order].tolist(), arrivals.good.tolist()
     unlikely = rejected[order].tolist()
     at, until = arrivals.at.tolist(), arrivals.ended.tolist()
-    taken = [False] * len(order)
+    owner = [-1] * len(order)
     first = doubtful = 0
     left = []
     for arrival in np.argsort(arrivals.ended, kind="stable").tolist():
-        while first < len(order) and (taken[first] or ended[first] < until[arrival] - CLOCK_ERROR_S):
+        while first < len(order) and (owner[first] >= 0 or ended[first] < until[arrival] - CLOCK_ERROR_S):
             first += 1
-        fitting = list(islice(_fitting(taken, begun, first, at[arrival] + CLOCK_ERROR_S), LIKELY_CALLS))
+        fitting = list(islice(_fitting(owner, begun, first, at[arrival] + CLOCK_ERROR_S), LIKELY_CALLS))
         if not fitting:
             left.append(arrival)
             continue
@@ -123,24 +124,56 @@ def _by_time(calls: Calls, arrivals: Arrivals, rejected: Flags) -> tuple[Ints, i
             for call in fitting
             if well[call] == good[arrival] and not unlikely[call] and ended[call] < ended[fitting[0]] + NEAR_S
         ]
-        call = (alike or fitting)[0]
-        rivals = alike[1:] if alike else fitting[1:]
-        doubtful += bool(rivals) and ended[rivals[0]] - ended[call] < CLOSE_S
-        taken[call] = True
-        call_of[arrival] = order[call]
-    _open_calls(call_of, left, calls, arrivals)
+        likely = alike or fitting
+        as_soon = [call for call in likely if ended[call] - ended[likely[0]] < CLOSE_S]
+        doubtful += len(as_soon) > 1
+        owner[max(as_soon, key=begun.__getitem__)] = arrival
+
+    def around(arrival: int) -> Iterator[int]:
+        """Yield the calls that ended soon after the arrival has, and came out alike."""
+        for call in range(bisect_left(ended, until[arrival] - CLOCK_ERROR_S), len(ended)):
+            if ended[call] > until[arrival] + NEAR_S:
+                return
+            if begun[call] <= at[arrival] + CLOCK_ERROR_S and well[call] == good[arrival]:
+                yield call
+
+    left = [each for each in left if not _has_room_made(each, owner, around)]
+    for call, arrival in enumerate(owner):
+        if arrival >= 0:
+            call_of[arrival] = order[call]
+    _open_calls(call_of, left, calls, arrivals, rejected)
     return call_of, doubtful
 
 
-def _fitting(taken: Sequence[bool], begun: Sequence[float], first: int, latest: float) -> Iterator[int]:
+def _has_room_made(arrival: int, owner: list[int], around: Callable[[int], Iterator[int]]) -> bool:
+    """Give *arrival* a call whose own arrival can as well have another one; whether there is such a call.
+
+    Source:
+        An augmenting path of two steps (Berge 1957): arrivals that ended in one moment need not have come
+        in the order in which they are looked at.
+    """
+    for call in islice(around(arrival), LIKELY_CALLS):
+        if owner[call] < 0:
+            owner[call] = arrival
+            return True
+        other = next((each for each in islice(around(owner[call]), LIKELY_CALLS) if owner[each] < 0), None)
+        if other is not None:
+            owner[other], owner[call] = owner[call], arrival
+            return True
+    return False
+
+
+def _fitting(owner: Sequence[int], begun: Sequence[float], first: int, latest: float) -> Iterator[int]:
     """Yield the calls from *first* on, in the order of their ends, that had begun by *latest*."""
     for call in range(first, min(first + CANDIDATES_MAX, len(begun))):
-        if not taken[call] and begun[call] <= latest:
+        if owner[call] < 0 and begun[call] <= latest:
             yield call
 
 
-def _open_calls(call_of: Ints, left: Sequence[int], calls: Calls, arrivals: Arrivals) -> None:
-    """Give each arrival that is *left* the open call without one that ends first."""
+def _open_calls(
+    call_of: Ints, left: Sequence[int], calls: Calls, arrivals: Arrivals, rejected: Flags
+) -> None:
+    """Give each arrival that is *left* the open call without one that ends first; *rejected* ones last."""
     free = np.setdiff1d(np.arange(len(calls)), call_of)
     order = free[np.argsort(calls.begun[free], kind="stable")].tolist()
     waiting: list[tuple[float, int]] = []
@@ -153,15 +186,15 @@ def _open_calls(call_of: Ints, left: Sequence[int], calls: Calls, arrivals: Arri
         while waiting and waiting[0][0] < now - CLOCK_ERROR_S:
             heapq.heappop(waiting)
         if waiting:
-            call_of[arrival] = _who_waited(waiting, now)
+            call_of[arrival] = _who_waited(waiting, now, rejected)
 
 
-def _who_waited(waiting: list[tuple[float, int]], now: float) -> int:
+def _who_waited(waiting: list[tuple[float, int]], now: float, rejected: Flags) -> int:
     """Take the call that ends first, of those that go on for a while: a request that hangs has no answer."""
-    at_once = []
-    while waiting and waiting[0][0] < now + AT_ONCE_S:
-        at_once.append(heapq.heappop(waiting))
-    found = heapq.heappop(waiting) if waiting else at_once.pop(0)
-    for each in at_once:
+    passed = []
+    while waiting and (waiting[0][0] < now + AT_ONCE_S or rejected[waiting[0][1]]):
+        passed.append(heapq.heappop(waiting))
+    found = heapq.heappop(waiting) if waiting else passed.pop(0)
+    for each in passed:
         heapq.heappush(waiting, each)
     return found[1]
