@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agent.breakers.courses.states import State
 from agent.breakers.machines.kinds import Kind
@@ -89,8 +89,7 @@ def _opening(properties: Mapping[str, Property]) -> str:
 
 def _spread(count: Property) -> str:
     """Say from what to what it surely varied: each number is known as a bracket, and some of them are apart."""
-    each = count.more["each"]
-    assert isinstance(each, list)
+    each = cast("list[tuple[float, float]]", count.more["each"])
     return f"{min(high for _, high in each):.0f} to {max(low for low, _ in each):.0f}"
 
 

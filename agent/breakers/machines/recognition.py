@@ -46,7 +46,8 @@ SLOWER = 2.5
 """Calls are slow that take so many times as long as in the baseline."""
 
 SAID = {
-    Kind.GRADUAL: "after being open{open} it lets in a share of the calls that grows, rather than a few trials",
+    Kind.GRADUAL: "after being open{open} it lets in a share of the calls that grows, rather than a few "
+    "trials",
     Kind.THROTTLE: "the share of calls that it lets in follows their success, and never is none for long",
     Kind.SLIDING: "it keeps calls back while {limit:.0f} failures are younger than {span:.2f} s, and forgets "
     "each by itself",
