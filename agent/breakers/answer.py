@@ -88,7 +88,7 @@ def _opening(properties: Mapping[str, Property]) -> str:
 
 
 def _spread(count: Property) -> str:
-    """Say from what to what it surely varied: each number is known as a bracket, and some of them are apart."""
+    """Say from what to what it surely varied: each number is a bracket, and some of them are apart."""
     each = cast("list[tuple[float, float]]", count.more["each"])
     return f"{min(high for _, high in each):.0f} to {max(low for low, _ in each):.0f}"
 
