@@ -9,12 +9,14 @@ import numpy as np
 
 from agent.breakers.answer import plain_answer
 from agent.breakers.evidence import cut_out, lanes, thinned
+from agent.breakers.exercise import raising
 from agent.breakers.exercise.phases import PURPOSES
 from agent.breakers.findings import Finding, find, shared
 from agent.breakers.measures.estimate import Property, Status
 from agent.breakers.measures.isolation import NAME, between_keys, collateral, measured
 from agent.breakers.measures.properties import LIMITS, measure
 from agent.breakers.notes import notes
+from agent.breakers.reading import rates
 from agent.breakers.reading.paths import NONE, Paths, Traffic, calm_until, learn, of_link
 from agent.breakers.view import View, view
 
@@ -52,7 +54,7 @@ class Stream:
     @property
     def answer(self) -> str:
         """One paragraph for people."""
-        return plain_answer(self.view, self.properties)
+        return plain_answer(self.view.settled, self.properties)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ class Answer:
     ``whole`` is the view of all calls over all links.  ``judged`` are the streams whose properties and
     findings are the answer: of the one link, or of each of several; where those share one breaker, of all
     together.  ``streams`` are these and one for each key.  ``across`` is what several streams show
-    together, and ``isolation`` None where there is nothing to isolate.
+    together, and ``isolation`` None where there is nothing to isolate.  ``rate`` are the sentences about a
+    rate that was raised.
     """
 
     whole: View
@@ -71,6 +74,7 @@ class Answer:
     across: tuple[Finding, ...] = ()
     isolation: Property | None = None
     notes: tuple[str, ...] = ()
+    rate: tuple[str, ...] = ()
 
 
 def analyse(
@@ -92,21 +96,23 @@ def analyse(
     whole = view(calls, traffic.arrivals, faults, phases, mapping=traffic.mapping)
     stated = {number: told[name] for number, name in (keys or {}).items() if told and name in told}
     paths = learn(traffic, until=calm_until(faults), told=stated)
-    by_key = _by_key(traffic, paths, faults, keys or {})
+    by_key = _by_key(traffic, paths, faults, keys or {}, phases)
     found: tuple[Collateral, ...] = ()
     if len(links) == 1 and not any(each.key for each in faults):
         judged = [_judged(whole, links[0])]
     elif len(links) == 1:
-        judged = _by_link(traffic, paths, faults)
+        judged = _by_link(traffic, paths, faults, phases)
         found = between_keys(whole, {each.key: each.view for each in by_key}, faults)
     else:
-        judged = _by_link(traffic, paths, faults)
+        judged = _by_link(traffic, paths, faults, phases)
         found = collateral(whole, {each.link: each.view for each in judged}, paths, faults)
     across, isolation = shared(found), measured(found)
     if isolation.status is Status.PASS and len(links) == 1:  # a machine for each key: together they are none
-        judged = by_key = _by_key(traffic, paths, faults, keys or {}, alone=True)
+        judged = by_key = _by_key(traffic, paths, faults, keys or {}, phases, alone=True)
     if across and len(links) > 1:  # one machine: what each link sees of it is a part
-        judged = [Stream(key="", link=" ".join(links), view=whole, properties=measure(whole), findings=())]
+        judged = [
+            Stream(key="", link=" ".join(links), view=whole, properties=measure(whole.plain), findings=())
+        ]
     return Answer(
         whole=whole,
         judged=tuple(judged),
@@ -114,6 +120,7 @@ def analyse(
         across=across,
         isolation=isolation if len(links) > 1 or len(by_key) > 1 else None,
         notes=notes(traffic, paths, whole, keys or {}),
+        rate=raising.said(whole),
     )
 
 
@@ -124,12 +131,14 @@ def _judged(seen: View, link: str, rows: Ints | None = None) -> Stream:
     )
 
 
-def _by_link(traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow]) -> list[Stream]:
+def _by_link(
+    traffic: Traffic, paths: Paths, faults: Sequence[FaultWindow], phases: Sequence[Phase]
+) -> list[Stream]:
     streams = []
     for link in traffic.links:
         calls, arrivals, rows = of_link(traffic, paths, link, faults)
         own = [each for each in faults if each.link in ("", link) and not each.key]
-        streams.append(_judged(view(calls, arrivals, own), link, rows))
+        streams.append(_judged(view(calls, arrivals, own, phases), link, rows))
     return streams
 
 
@@ -138,6 +147,7 @@ def _by_key(
     paths: Paths,
     faults: Sequence[FaultWindow],
     keys: Mapping[int, str],
+    phases: Sequence[Phase],
     *,
     alone: bool = False,
 ) -> list[Stream]:
@@ -150,8 +160,8 @@ def _by_key(
         rows = np.flatnonzero(traffic.calls.key == number)
         theirs = (traffic.owner >= 0) & np.isin(traffic.owner, rows)
         own = [each for each in faults if not alone or each.key in ("", name)]
-        seen = view(traffic.calls.where(rows), traffic.arrivals.where(theirs), own)
-        properties = measure(seen)
+        seen = view(traffic.calls.where(rows), traffic.arrivals.where(theirs), own, phases)
+        properties = measure(seen.plain)
         found = find(seen, properties) if alone else ()
         link = " ".join(each for each in traffic.links if paths.shares.get(number, {}).get(each, 0.0) > NONE)
         streams.append(
@@ -170,6 +180,7 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
         "answer": _told(answer),
         "machine": _machine_json(_plainest(answer)),
         "notes": list(answer.notes),
+        "rate": _rate_json(answer),
         "streams": [
             _stream_json(stream, wall_ahead_s) | {"judged": any(stream is each for each in answer.judged)}
             for stream in answer.streams
@@ -184,7 +195,7 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
         ],
         "phases": [
             asdict(phase)
-            | {"purpose": PURPOSES.get(phase.kind, "")}
+            | {"purpose": PURPOSES.get(phase.kind, ""), "seen": not phase.taken_back}
             | {"began_at": phase.began + wall_ahead_s, "ended_at": phase.ended + wall_ahead_s}
             for phase in whole.phases
         ],
@@ -202,6 +213,20 @@ def to_json(answer: Answer, *, wall_ahead_s: float) -> dict[str, Any]:
     }
 
 
+def _rate_json(answer: Answer) -> dict[str, Any]:
+    """Return the rates it was called at that were kept, and what is said of them; null where unknown."""
+    whole = answer.whole
+    called = [
+        (each.began, each.rate_rps) for each in whole.phases if each.kind == rates.BASELINE and each.rate_rps
+    ]
+    since = rates.settled_since(whole.faults, whole.phases)
+    return {
+        "first_rps": called[0][1] if called else None,
+        "kept_rps": next((rps for began, rps in called if began == since), called[0][1] if called else None),
+        "says": list(answer.rate),
+    }
+
+
 def _plainest(answer: Answer) -> View:
     """Return the view whose machine is told first: one that is no breaker with three states, if any is."""
     views = [stream.view for stream in answer.judged]
@@ -215,7 +240,7 @@ def _told(answer: Answer) -> str:
         said = [f"{each.name}: {text}" for each, text in zip(answer.judged, said, strict=True)]
     if answer.isolation is not None and answer.isolation.estimate is not None:
         said.append(f"Isolation: {answer.isolation.why}.")
-    return " ".join(said)
+    return " ".join([*said, *answer.rate])
 
 
 def _combined(answer: Answer) -> dict[str, Any]:

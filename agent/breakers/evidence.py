@@ -35,12 +35,13 @@ WORDS = {
 
 def lanes(view: View) -> dict[str, Floats]:
     """Return when what happened, in order: each decision of a call, each arrival by how it ended."""
-    asked, all_ = view.asked, view.decisions
+    each, all_ = (view.asked, view.too_many), view.decisions
+    asked = np.concatenate([some.call for some in each])
     found = {
-        "let_through_well": asked.at[asked.forwarded & asked.good],
-        "let_through_failed": asked.at[asked.forwarded & ~asked.good],
-        "kept_back": asked.at[~asked.forwarded],
-        "aside": all_.at[~np.isin(all_.call, asked.call)],
+        "let_through_well": np.concatenate([some.at[some.forwarded & some.good] for some in each]),
+        "let_through_failed": np.concatenate([some.at[some.forwarded & ~some.good] for some in each]),
+        "kept_back": np.concatenate([some.at[~some.forwarded] for some in each]),
+        "aside": all_.at[~np.isin(all_.call, asked)],
         "answered_well": view.arrivals.at[view.arrivals.good],
         "answered_badly": view.arrivals.at[~view.arrivals.good],
     }

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.breakers.exercise.raising import CALLS_AN_OPEN_TIME
 from agent.breakers.measures import trials
 from agent.breakers.reading.decisions import BLIND, within
+from agent.breakers.reading.rates import during, settled_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 STRANGERS_SHARE = 0.01
 DOUBTFUL_SHARE = 0.05
-FEW_AN_OPEN_TIME = 50
-"""From so many calls an open time on, 99 of 100 sequences of states are right (docs/accuracy.md)."""
 BLURRED = "; without ids, others of them may have been taken for calls of this test."
 
 
@@ -78,15 +78,18 @@ def _doubt(whole: View) -> list[str]:
 
 def _few_calls(whole: View) -> list[str]:
     """Say that the answer would be sharper at a higher rate, and at which."""
-    waits = [wait.low for wait in trials.proper_waits(whole.plain)] if whole.machine.three_state else []
-    calm = whole.calls.begun[whole.calls.begun < min((fault.began for fault in whole.faults), default=np.inf)]
-    if not waits or len(calm) < 2:
+    seen = whole.settled
+    waits = [wait.low for wait in trials.proper_waits(seen.plain)] if whole.machine.three_state else []
+    since = settled_since(whole.faults, whole.phases)
+    first = min((fault.began for fault in seen.faults), default=np.inf)
+    called = whole.calls.begun[during(whole.calls.begun, [(since, first)])]
+    if not waits or len(called) < 2:
         return []
-    open_s, rate_rps = float(np.median(waits)), len(calm) / max(float(np.ptp(calm)), 1e-3)
-    if open_s * rate_rps >= FEW_AN_OPEN_TIME or open_s <= 0:
+    open_s, rate_rps = float(np.median(waits)), len(called) / max(float(np.ptp(called)), 1e-3)
+    if open_s * rate_rps >= CALLS_AN_OPEN_TIME or open_s <= 0:
         return []
     says = (
         f"It stays open {open_s:.1f} s, in which about {open_s * rate_rps:.0f} calls came: at "
-        f"{FEW_AN_OPEN_TIME / open_s:.0f} calls a second its states and times would be told more sharply."
+        f"{CALLS_AN_OPEN_TIME / open_s:.0f} calls a second its states and times would be told more sharply."
     )
     return [says]

@@ -112,7 +112,8 @@ class Phase:
     ``rate_rps`` is what it called with, 0 for a pause, and ``timeout_s`` how long it waited for an answer;
     None is as planned.  ``clock_s`` is how far ahead the service's wall clock was set.  A phase may have
     several parts of the same kind, one for each rate.  In an ``extra`` one, counts and times do not mean what
-    they mean else: two faults at once, other rates, other patience.
+    they mean else: two faults at once, other rates, other patience.  ``taken_back`` says why a raised rate
+    was: then no state is told in the phase, and nothing in it is judged.
     """
 
     kind: str
@@ -122,6 +123,7 @@ class Phase:
     rate_rps: float | None = None
     timeout_s: float | None = None
     clock_s: float | None = None
+    taken_back: str = ""
 
 
 def columns(kind: type[Calls | Arrivals], rows: Mapping[str, object]) -> Calls | Arrivals:

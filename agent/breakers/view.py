@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.breakers.courses.course import follow
 from agent.breakers.machines import recognition
-from agent.breakers.reading import asking
+from agent.breakers.reading import asking, rates
 from agent.breakers.reading.decisions import (
     BLIND,
     clearly_kept_back,
@@ -47,7 +47,8 @@ class View:
     ``asked`` are the decisions the breaker was asked for, ``decisions`` include aside answers.
     ``asking`` is how calls become requests in the calm; calls that join another's request are left out.
     ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.  ``phases``
-    are those in which the client itself did something else than call at a constant rate.
+    tell what the client itself did; the decisions at a rate that was taken back are ``too_many``, and no part
+    of ``asked``.
     """
 
     calls: Calls
@@ -56,6 +57,7 @@ class View:
     mapping: Mapping
     decisions: Decisions
     asked: Decisions
+    too_many: Decisions
     baseline: Baseline
     asking: Asking
     sees_refusals: bool
@@ -114,7 +116,27 @@ class View:
 
     @cached_property
     def plain(self) -> View:
-        """What came before the first extra phase; rows of calls are those of the whole."""
+        """What is settled, up to the first extra phase; rows of calls are those of the whole."""
+        settled = self.settled
+        return self._before_extras() if settled is self else settled.plain
+
+    @cached_property
+    def settled(self) -> View:
+        """What was called at the rate that was kept in the end; rows of calls are those of the whole."""
+        since = rates.settled_since(self.faults, self.phases)
+        if since == -np.inf:
+            return self
+        came = self.arrivals.at >= since
+        return _inferred(
+            self.calls,
+            self.arrivals.where(came),
+            [fault for fault in self.faults if fault.began >= since],
+            [phase for phase in self.phases if phase.began >= since],
+            mapping=replace(self.mapping, call=self.mapping.call[came]),
+            since=since,
+        )
+
+    def _before_extras(self) -> View:
         extras = {each.kind for each in self.phases if each.extra}
         if not extras:
             return self
@@ -180,9 +202,8 @@ class View:
 
     @cached_property
     def calm(self) -> Flags:
-        """Which decisions came before the first fault."""
-        first = min((fault.began for fault in self.faults), default=np.inf)
-        return self.asked.at < first
+        """Which decisions came before the first fault, or in a further baseline."""
+        return rates.during(self.asked.at, rates.calm(self.faults, self.phases))
 
 
 def course_of(calls: Calls, asked: Decisions, baseline: Baseline, faults: Sequence[FaultWindow]) -> Course:
@@ -199,16 +220,31 @@ def view(
     mapping: Mapping | None = None,
 ) -> View:
     """Infer the course of the one breaker between *calls* and *arrivals*, matched by *mapping* if given."""
-    mapping = mapping or match(calls, arrivals)
-    first = min((fault.began for fault in faults), default=np.inf)
-    habits = asking.learn(calls, arrivals, mapping, until=first)
+    return _inferred(calls, arrivals, faults, phases, mapping=mapping or match(calls, arrivals))
+
+
+def _inferred(
+    calls: Calls,
+    arrivals: Arrivals,
+    faults: Sequence[FaultWindow],
+    phases: Sequence[Phase],
+    *,
+    mapping: Mapping,
+    since: float = -np.inf,
+) -> View:
+    """Return the view of what was decided *since* then."""
+    calm_s = rates.calm(faults, phases)
+    habits = asking.learn(calls, arrivals, mapping, calm_s)
     decisions = decide(calls, arrivals, mapping)
+    decisions = decisions.where(decisions.at >= since)
     if habits.joined:  # nobody decided about those who waited for another's answer
         joined = asking.joined_calls(calls, mapping)
         decisions = decisions.where(~joined[decisions.call])
-    baseline = learn(calls, decisions, until=first)
+    baseline = learn(calls, decisions, rates.during(decisions.at, calm_s))
     told, sees_refusals = reveal(calls, decisions, baseline, faults)
     asked = without_given_up(calls, without_aside(calls, told, baseline), phases)
+    overloaded = rates.during(asked.at, rates.taken_back(phases))
+    asked, too_many = asked.where(~overloaded), asked.where(overloaded)
     return View(
         calls=calls,
         arrivals=arrivals,
@@ -216,6 +252,7 @@ def view(
         mapping=mapping,
         decisions=decisions,
         asked=asked,
+        too_many=too_many,
         baseline=baseline,
         asking=habits,
         sees_refusals=sees_refusals,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from agent.proxy.place import Place
 
+RATE_FACTOR, RATE_MAX_RPS = 4.0, 500.0
+"""The rate may be raised so far where nobody says how far."""
 WITHIN_S = 840.0
 """What conformance.yaml leaves for an exercise, of its time limit."""
 
@@ -56,7 +58,12 @@ def breaker_test(
     ] = None,
     rate: Annotated[float, typer.Option(help="Calls a second, open loop.")] = 40.0,
     rate_max: Annotated[
-        float | None, typer.Option(help="Allows a burst of up to so many calls a second; default: none.")
+        float | None,
+        typer.Option(
+            help="The most calls a second: the rate is raised so far if the breaker stays open only briefly, "
+            "and taken back where the service does not stand it. Given, it also allows the phase burst.",
+            show_default="4 times --rate, at most 500",
+        ),
     ] = None,
     faults: Annotated[
         str,
@@ -105,6 +112,7 @@ def breaker_test(
         kinds = _kinds(faults)
         links = places(link or [], listen, upstream)
         _check_pods(pods, towards, links)
+        most = max(rate, min(RATE_FACTOR * rate, RATE_MAX_RPS)) if rate_max is None else rate_max
         names = [each.name for each in links]
         keys = _keys(key or [], names, entry)
         _check_expectations(expect)
@@ -116,7 +124,8 @@ def breaker_test(
             "pods": pods,
             "towards": towards,
             "rate_rps": rate,
-            "rate_max_rps": rate_max or 0.0,
+            "rate_max_rps": most,
+            "bursts": rate_max is not None,
             "kinds": ",".join(kinds),
             "keys": ",".join(keys),
             "key_links": ",".join(f"{name}={leads}" for name, leads in keys.items() if leads),
@@ -126,7 +135,7 @@ def breaker_test(
             "clock_read": clock_read,
             "seed": seed,
         }
-        typer.echo(_beforehand(entry, rate, kinds, names, keys, clock=bool(clock_set)), err=True)
+        typer.echo(_beforehand(entry, (rate, most), kinds, names, keys, clock=bool(clock_set)), err=True)
         if pods:
             typer.echo(_in_pods(pods, towards), err=True)
         told = Told(
@@ -197,7 +206,7 @@ def _check_clock(clock_set: str, clock_read: str, kinds: Sequence[str]) -> None:
 
 def _beforehand(
     entry: str,
-    rate: float,
+    rates: tuple[float, float],
     kinds: Sequence[str],
     links: Sequence[str],
     keys: Mapping[str, str],
@@ -207,10 +216,19 @@ def _beforehand(
     """Say what is going to happen, how long it takes and why."""
     from agent.breakers.exercise.phases import EXTRAS, KINDS, MORE
     from agent.breakers.exercise.protocol import Pace, steps
+    from agent.breakers.exercise.raising import CALLS_AN_OPEN_TIME
 
     pace = Pace()
     plain, named = [kind for kind in kinds if kind in KINDS], [kind for kind in kinds if kind in EXTRAS]
     n = len(steps(plain, links, tuple(keys) if len(links) == 1 and len(keys) > 1 else ()))
+    one = len(links) == 1 and len(keys) < 2
+    rate, most = rates[0], rates[1] if one else rates[0]
+    raised = (
+        f", and at most {most:g} times once it was seen to stay open for less than "
+        f"{CALLS_AN_OPEN_TIME / rate:.2g} s, as long as calls come out as before"
+        if most > rate
+        else ""
+    )
     apart = f" of the {len(links)} links, one at a time" if len(links) > 1 else f" of the link {links[0]}"
     # a pause is for one that is stuck
     most = len(EXTRAS) - 1 - (not clock) if MORE in kinds else len(named)
@@ -219,9 +237,9 @@ def _beforehand(
         _from_to(pace.usual_s(n, open_s, len(named)), pace.usual_s(n, open_s, most)) for open_s in (3.0, 30.0)
     ]
     return (
-        f"{entry} is called {rate:g} times a second. After {pace.baseline_s:.0f} s of calm come {n} faults"
-        f"{apart} ({', '.join(plain)}){further}; each fault stays in until the breaker was seen to try "
-        f"{pace.trials} times, and then is waited for until it has closed again.\n"
+        f"{entry} is called {rate:g} times a second{raised}. After {pace.baseline_s:.0f} s of calm come "
+        f"{n} faults{apart} ({', '.join(plain)}){further}; each fault stays in until the breaker was seen to "
+        f"try {pace.trials} times or more, and then is waited for until it has closed again.\n"
         f"So it takes as long as the breaker stays open: about {times[0]} if that is 3 s, {times[1]} if "
         f"30 s; nothing is begun that would end later than {_minutes(WITHIN_S)} after the start."
     )

@@ -27,6 +27,7 @@ from agent.faults.clocks import Clock
 from agent.faults.exercise.extras import Extras
 from agent.faults.exercise.in_pods import led
 from agent.faults.exercise.phases import ByProxy, Exercise
+from agent.faults.exercise.rate import Rate
 from agent.faults.exercise.recording import Recorder
 from agent.faults.inside.link import Ends, lead
 from agent.model import UsageError
@@ -62,6 +63,7 @@ def exercise(
     trials: int = 2,
     within_s: float = 840.0,
     seed: int | None = None,
+    bursts: bool = True,
     whitebox: str | Sequence[str] = (),
     clock_set: str | Sequence[str] = (),
     clock_read: str | Sequence[str] = (),
@@ -101,6 +103,8 @@ def exercise(
         trials: How many trials are awaited under each fault.
         within_s: No phase is begun that would usually end later than this after the start.
         seed: Repeats the phases at which faults begin and end.
+        bursts: Whether the traffic's ``rate_max_rps`` allows the phase burst, too, and not only that the
+            rate is raised step by step with nothing wrong.
         whitebox: Where to read what the breaker says of itself, ``KIND:URL#options`` (docs/whitebox.md); a
             list, or a text with blanks.  A source that cannot be read ends nothing.
         clock_set: The command that sets the service's wall clock, see :func:`agent.faults.clocks.step`: a
@@ -162,11 +166,13 @@ def exercise(
             )
         recorder = Recorder(links_, seen, current_run().folder, names, told)
         left_s = within_s - (time.monotonic() - began)
-        played = Exercise(recorder, pace, random.Random(seed), way=way, within_s=left_s)
+        rate = Rate(recorder.folder, max_duration_s=longest_s)
+        stack.callback(rate.back)
+        played = Exercise(recorder, pace, random.Random(seed), way=way, rate=rate, within_s=left_s)
         stack.enter_context(sources)
         played.play([kind for kind in wanted if kind in phases.KINDS])
-        Extras(played, _clock(clock_set, clock_read, clock_url)).play(wanted)
-    return _answer(recorder, expectations, sources)
+        Extras(played, _clock(clock_set, clock_read, clock_url), bursts=bursts).play(wanted)
+    return _answer(recorder, rate, expectations, sources)
 
 
 def _ends(pods: str, towards: str, links_: Sequence[str], proxy: str | None) -> Ends | None:
@@ -213,7 +219,7 @@ def _listed(what: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _answer(recorder: Recorder, wanted: Mapping[str, Any], sources: Sources) -> dict[str, Json]:
+def _answer(recorder: Recorder, rate: Rate, wanted: Mapping[str, Any], sources: Sources) -> dict[str, Json]:
     """Analyse the whole recording and file the answer."""
     calls, ahead = recorder.calls()
     answer = analyse(
@@ -230,6 +236,7 @@ def _answer(recorder: Recorder, wanted: Mapping[str, Any], sources: Sources) -> 
     found = to_json(with_disagreements(answer, compared), wall_ahead_s=ahead)
     if clock is not None:
         found = blurred(found, clock["uncertainty_s"]) | {"clock": clock}
+    found["rate"] |= {"at_most_rps": rate.most_rps or None}
     found |= {"skipped": recorder.skipped, "clock_steps": recorder.clock_steps}
     found["expectations"] = held(wanted, found)
     if sources:

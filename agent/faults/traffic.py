@@ -27,7 +27,11 @@ DOSE_SHARE = 0.8
 
 
 def surge(
-    *, rate_rps: float | None = None, factor: float | None = None, max_duration_s: float = 60.0
+    *,
+    rate_rps: float | None = None,
+    factor: float | None = None,
+    max_duration_s: float = 60.0,
+    alone: bool = False,
 ) -> dict[str, Json]:
     """Raise the rate of this run's traffic to *rate_rps*, or to *factor* times the plan's.
 
@@ -35,6 +39,7 @@ def surge(
         rate_rps: Requests a second, above the plan's and at most the traffic's ``rate_max_rps``.
         factor: The same as a multiple of the plan's rate, > 1; give one of the two.
         max_duration_s: The surge ends after this, whatever happens.
+        alone: If it does not land, leave the run's other faults in.
 
     Returns:
         ``{"victims": ["http://127.0.0.1:8080"], "landed": true, "dose": {"asked": {"rate_rps": 300}, ...}}``
@@ -72,6 +77,7 @@ def surge(
         lease_s=lease_s,
         max_duration_s=max_duration_s,
         asked={"rate_rps": wanted},
+        alone=alone,
     )
 
 

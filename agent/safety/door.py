@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent import settings as settings_of
-from agent.model import Aborting, DidNotLand, Fact, Injection, InjectionState, NoTargets
+from agent.model import Aborting, DidNotLand, Fact, Injection, InjectionState, NoTargets, NotRecovered
 from agent.safety import copies, lifeline
 from agent.safety.context import current_run
 from agent.safety.heal import heal
 from agent.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from agent.model import Call, Json
     from agent.safety.heal import Healed
@@ -128,6 +128,30 @@ def heal_one(run: str, which: Callable[[Injection], bool]) -> Healed:
         return heal(store, run, only=which)
     finally:
         store.close()
+
+
+def heal_only(these: Collection[str]) -> None:
+    """Take out those injections of this run that *these* name.
+
+    Raises:
+        NotRecovered: Something of them may still be in.
+    """
+    _cleanly(heal_one(current_run().id, lambda injection: injection.id in these))
+
+
+def heal_others(these: Collection[str]) -> None:
+    """Take out all injections of this run but those that *these* name.
+
+    Raises:
+        NotRecovered: Something of them may still be in.
+    """
+    _cleanly(heal_one(current_run().id, lambda injection: injection.id not in these))
+
+
+def _cleanly(healed: Healed) -> None:
+    if not healed.clean:
+        left = "; ".join(f"{what}: {why}" for what, why in healed.left)
+        raise NotRecovered(f"NOT RECOVERED: {left}; run `gameday heal` again when that is mended")
 
 
 def _apply(store: Store, injection: Injection, apply: Callable[[], None], *, alone: bool) -> dict[str, Json]:

@@ -177,7 +177,10 @@ def test_what_is_going_to_happen_is_said_before(stage: Stage, proxy: ProxyClient
     expect.write_text("time_to_open_s: {max: 2}\ntolerated_findings: [never-opens]\n")
     entry = f"http://{proxy.links()[0]['listen']}/"
     code, told, errors = stage.gameday(*_test(entry, "--expect", str(expect), "--json"))
-    assert "is called 80 times a second. After 10 s of calm come 1 faults of the link dependency" in errors
+    assert (
+        "is called 80 times a second, and at most 320 times once it was seen to stay open for less" in errors
+    )
+    assert "as calls come out as before. After 10 s of calm come 1 faults of the link dependency" in errors
     assert "as long as the breaker stays open" in errors
     assert "error on dependency: until it was seen to try 2 times" in errors
     (found,) = told["expectations"]

@@ -166,6 +166,14 @@ def played() -> dict[str, Any]:
     return told | {"faults": faults, "phases": [*faults, pause]}
 
 
+def taken_back() -> dict[str, Any]:
+    """A rate that was raised while nothing was wrong, and taken back."""
+    told = well()
+    fields = {"purpose": "more calls", "rate_rps": 80.0, "taken_back": "9 of 40 calls did not come out well"}
+    attempt = {"kind": "raise", "began_at": T0 + 33.0, "ended_at": T0 + 37.0, "seen": False}
+    return told | {"phases": [*told["phases"], attempt | fields]}
+
+
 def another_machine() -> dict[str, Any]:
     """No breaker with three states: none are told."""
     told = well()

@@ -233,6 +233,20 @@ def test_what_cannot_be_told_is_not_drawn_as_a_state(answers: Any, stories: dict
     assert re.fullmatch("\N{BOX DRAWINGS LIGHT HORIZONTAL}+[?]{17,20}[^?]+", inferred[1])
 
 
+def test_a_rate_that_was_taken_back_has_no_states_and_says_why(
+    answers: Any, stories: dict[str, RunRecord]
+) -> None:
+    """Its seconds are covered, with the reason, and the phase says how many calls there were."""
+    record = stories["breaker"].with_(breaker=answers.taken_back())
+    found = part(record.breaker, record.started_at)
+    assert found
+    (cover,), (phase,) = (drawn(found.wide, look) for look in ("untold-pattern", "phase"))
+    told = [each.tip for each in drawn(found.wide, "untold")]
+    assert cover.attributes["width"] == phase.attributes["width"]
+    assert told == ["raise: 9 of 40 calls did not come out well"]
+    assert phase.tip == "raise: 4.00 s at 80 calls a second; more calls"
+
+
 def test_of_another_machine_no_states_are_claimed(
     pages: Any, answers: Any, stories: dict[str, RunRecord]
 ) -> None:

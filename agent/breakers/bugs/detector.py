@@ -42,7 +42,7 @@ class Bug:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector(Bug):
-    """How a bug is recognised in one stream.
+    """How a bug is recognised in one stream, in what was called at the rate that was kept.
 
     ``whole`` ones look at the extra phases too; all others at what came before them.  ``stateless`` ones
     need no states of a breaker, so that they may speak where there are none, or where those are in doubt.
@@ -54,7 +54,7 @@ class Detector(Bug):
 
     def __call__(self, view: View, properties: Mapping[str, Property]) -> Evidence | None:
         """Return what was seen, or None: not there, or it cannot be told."""
-        return self.look(view if self.whole else view.plain, properties)
+        return self.look(view.settled if self.whole else view.plain, properties)
 
 
 def detector(

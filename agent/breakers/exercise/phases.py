@@ -38,6 +38,7 @@ NAMES = (*KINDS, *EXTRAS, MORE)
 
 PURPOSES = {
     "baseline": "learns how calls end, and which never reach the dependency, while nothing is wrong",
+    "raise": "more calls a second, with nothing wrong: whether the service stands the rate that tells more",
     "error": "every request is answered with a 500: how many failures open it, and how it tries again",
     "hang": "requests get no answer: whether timeouts count, and what becomes of failures that come late",
     "slow": "answers are slow and still in time: whether that alone opens it",

@@ -45,6 +45,8 @@ def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) 
 
 LATE_S = 1.0
 """So long after a fault it may open because of it."""
+TRIALS_MAX, TRIALS_S = 5, 2.0
+"""Trials of a breaker that stays open only briefly are awaited for so long, up to so many."""
 RECOVER_MIN_S, RECOVER_WAITS = 10.0, 8.0
 """A recovery is given up after so many open times, and not before so many seconds."""
 
@@ -57,8 +59,8 @@ class Pace:
     ``first_patience_s``, for by then most calls that there ever were have failed, and a rate over a long
     window is above any limit.  ``fault_max_s`` and
     ``recover_max_s`` how long a first trial, and a recovery, are waited for while it is not known how long
-    the breaker stays open; ``trials`` is how many trials are awaited under each fault, and ``settle_s`` how
-    long a recovered breaker is watched for a relapse.
+    the breaker stays open; ``trials`` is how many trials are awaited under each fault at least, and
+    ``settle_s`` how long a recovered breaker is watched for a relapse.
     """
 
     baseline_s: float = 10.0
@@ -76,7 +78,11 @@ class Pace:
 
     def kind_s(self, open_s: float) -> float:
         """What one kind of fault takes, with its recovery."""
-        return 1.0 + (self.trials + 1.5) * open_s + self.settle_s
+        return 1.0 + (self.trials_in(open_s) + 1.5) * open_s + self.settle_s
+
+    def trials_in(self, open_s: float | None) -> int:
+        """How many trials are awaited under each fault; *open_s* is None while that is unknown."""
+        return max(self.trials, min(TRIALS_MAX, int(TRIALS_S / open_s))) if open_s else self.trials
 
     def extra_s(self, open_s: float) -> float:
         """What an extra phase takes at most, with its recovery."""
@@ -98,12 +104,12 @@ def next_in_words(view: View, pace: Pace, left: Sequence[Step]) -> str:
     """Say what is played next and until when, and how long the faults that are *left* will take."""
     step = left[0]
     where = f"{step.link}, for the key {step.key} alone" if step.key else step.link
-    said = f"{step.kind} on {where}: until it was seen to try {pace.trials} times"
-    known = [wait.low for wait in trials.proper_waits(view)]
-    if not known:
+    known = known_open_s(view)
+    said = f"{step.kind} on {where}: until it was seen to try {pace.trials_in(known)} times"
+    if known is None:
         return said + f", or for {pace.patience_s:.0f} s if it does not open"
-    seconds = pace.usual_s(len(left), max(known)) - pace.baseline_s
-    return said + f"; it stays open {max(known):.1f} s, so about {seconds:.0f} s are left"
+    seconds = pace.usual_s(len(left), known) - pace.baseline_s
+    return said + f"; it stays open {known:.1f} s, so about {seconds:.0f} s are left"
 
 
 def baseline_is_enough(view: View, pace: Pace, lasted_s: float) -> bool:
@@ -119,8 +125,10 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
     if not opened:
         return now - began >= patience_s(view, pace) and not _is_open(view)
     tried = [wait for wait in trials.waits(view) if wait.tried.before >= began]
-    reopened = len(opened) > pace.trials
-    return (len(tried) >= pace.trials and reopened) or now - began >= pace.fault_limit_s(known_open_s(view))
+    enough = pace.trials_in(known_open_s(view))
+    return (len(tried) >= enough and len(opened) > enough) or now - began >= pace.fault_limit_s(
+        known_open_s(view)
+    )
 
 
 def patience_s(view: View, pace: Pace) -> float:
@@ -175,7 +183,9 @@ def _is_open(view: View) -> bool:
 
 def known_open_s(view: View) -> float | None:
     """The longest time it was surely seen to stay open, None if it never was."""
-    return max((wait.low for wait in trials.proper_waits(view.plain)), default=None)
+    # What an earlier rate told, until the rate that was kept has told it better.
+    waits = trials.proper_waits(view.plain) or trials.proper_waits(view)
+    return max((wait.low for wait in waits), default=None)
 
 
 def open_time_s(view: View, unknown: float = 1.0) -> float:

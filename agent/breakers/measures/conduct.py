@@ -16,6 +16,7 @@ from agent.breakers.measures.estimate import (
     quantile_interval,
     share_interval,
 )
+from agent.breakers.reading.rates import during, taken_back
 from agent.breakers.view import GUARD_S
 
 if TYPE_CHECKING:
@@ -199,5 +200,6 @@ def recovery_overshoot(view: View) -> Property:
 
 
 def _busiest(view: View, since: float, until: float) -> int:
-    at = np.sort(view.arrivals.at[(view.arrivals.at >= since) & (view.arrivals.at < until)])
+    came = view.arrivals.at
+    at = np.sort(came[(came >= since) & (came < until) & ~during(came, taken_back(view.phases))])
     return int((np.searchsorted(at, at + OVERSHOOT_WINDOW_S) - np.arange(len(at))).max()) if len(at) else 0

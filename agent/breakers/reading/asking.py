@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.reading.decisions import kinds, succeeded
+from agent.breakers.reading.rates import during
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.breakers.reading.mapping import Mapping
+    from agent.breakers.reading.rates import Span
     from agent.breakers.streams import Arrivals, Calls, Flags, Floats, Ints
 
 FEW = 8
@@ -74,12 +78,12 @@ class Asking:
         return tuple(said)
 
 
-def learn(calls: Calls, arrivals: Arrivals, mapping: Mapping, *, until: float) -> Asking:
-    """Return how the service asked before *until*, when the first fault began."""
-    began = calls.begun < until
-    late = calls.ended >= until
+def learn(calls: Calls, arrivals: Arrivals, mapping: Mapping, calm_s: Sequence[Span]) -> Asking:
+    """Return how the service asked in the seconds that were calm."""
+    began = during(calls.begun, calm_s)
+    late = ~during(calls.ended, calm_s)
     mine = mapping.call >= 0
-    calm = arrivals.at < until
+    calm = during(arrivals.at, calm_s)
     calm[mine] &= ~late[mapping.call[mine]]
     joined = joined_calls(calls, mapping) & began & ~late
     retried, hedged, after = _asked_again(calls, arrivals, mapping.call, calm)

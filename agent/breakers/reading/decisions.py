@@ -118,15 +118,14 @@ def kinds(calls: Calls) -> Ints:
     return (calls.outcome * 1000 + calls.status) * 2 + calls.degraded
 
 
-def learn(calls: Calls, decisions: Decisions, *, until: float) -> Baseline:
-    """Learn from the decisions before *until*, when the first fault began.
+def learn(calls: Calls, decisions: Decisions, calm: Flags) -> Baseline:
+    """Learn from the decisions that were taken while it was *calm*: no fault was in, nor had just been.
 
     A kind of answer counts as given aside when the baseline has it without an arrival.  It is
     ambiguous when later on hardly anything else is kept from the dependency either, or not much else,
     and it comes so much more often than before that most of it is something else.
     """
     kind = kinds(calls)[decisions.call]
-    calm = decisions.at < until
     aside = calm & ~decisions.forwarded
     found = frozenset(np.unique(kind[aside]).tolist())
     later = kind[~calm & ~decisions.forwarded]

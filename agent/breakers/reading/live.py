@@ -29,11 +29,11 @@ def view_of(
     if key is not None:
         rows = np.flatnonzero(calls.key == key)
         theirs = (traffic.owner >= 0) & np.isin(traffic.owner, rows)
-        return view(calls.where(rows), traffic.arrivals.where(theirs), faults)
+        return view(calls.where(rows), traffic.arrivals.where(theirs), faults, phases)
     if len(traffic.links) == 1:
         return view(calls, traffic.arrivals, faults, phases)
     mine, there, _ = of_link(traffic, learn(traffic, until=calm_until(faults)), link, faults)
-    return view(mine, there, [each for each in faults if each.link == link])
+    return view(mine, there, [each for each in faults if each.link == link], phases)
 
 
 def misled(

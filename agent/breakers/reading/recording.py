@@ -31,14 +31,19 @@ ID_DIGITS = 16
 def calls_of(samples: bytes) -> tuple[Calls, float]:
     """Return the calls in a samples file, and how far the wall clock was ahead when it began.
 
-    Calls that were never sent are left out, and so is a torn last record.
+    Calls that were never sent are left out.
     """
+    rows, ahead = rows_of(samples)
+    return _calls(rows[rows["outcome"] != Outcome.SHED], ahead), ahead
+
+
+def rows_of(samples: bytes) -> tuple[Any, float]:
+    """Return the whole records of a samples file, and how far its wall clock was ahead."""
     if len(samples) < HEADER.itemsize:
-        return _calls(np.empty(0, RECORD), 0.0), 0.0
+        return np.empty(0, RECORD), 0.0
     ahead = float(np.frombuffer(samples, HEADER, count=1)["wall_ahead_s"][0])
     whole = (len(samples) - HEADER.itemsize) // RECORD.itemsize
-    rows = np.frombuffer(samples, RECORD, count=whole, offset=HEADER.itemsize)
-    return _calls(rows[rows["outcome"] != Outcome.SHED], ahead), ahead
+    return np.frombuffer(samples, RECORD, count=whole, offset=HEADER.itemsize), ahead
 
 
 def _calls(rows: Any, ahead: float) -> Calls:

@@ -17,7 +17,7 @@ from agent.breakers.simulation.machines import Breaker, Design, Ended, machine_o
 from agent.breakers.streams import Arrivals, Calls, FaultWindow, Outcome, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Design", "Truth", "World", "simulate"]
 
@@ -25,6 +25,8 @@ NETWORK_S = 0.0005
 """From the service to the dependency's link, one way."""
 REJECT_S = 0.0005
 """What a rejection takes at least."""
+TOKENS = 10.0
+"""So many calls at once a rate limiter bears."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,9 @@ class World:
     service tries again, inside the machine, after a failure, each time with the chance ``retry_share``.
     ``routing`` is how calls come to replicas: ``random`` or ``in turn``; ``one_peer`` is whether all
     replicas come from one address.  A rejection takes ``reject_s`` on the average (exponential, and at
-    least half a millisecond), and ``degraded_share`` of them get an answer marked as degraded.
+    least half a millisecond), and ``degraded_share`` of them get an answer marked as degraded.  ``rates``
+    has the moments from which on it is called at another rate, in order, and those rates.  A rate limiter
+    (``limit_rps``) and a bulkhead (``room`` for so many calls) may stand before the machine; 0 is none.
     """
 
     rate_rps: float = 30.0
@@ -61,6 +65,9 @@ class World:
     routing: str = "random"
     one_peer: bool = False
     hedge_after_s: float = 0.0
+    rates: tuple[tuple[float, float], ...] = ()
+    limit_rps: float = 0.0
+    room: int = 0
     coalesces: bool = False
     seed: int = 0
 
@@ -123,6 +130,8 @@ class _Simulation:
         self._waiting: list[deque[_Call]] = [deque() for _ in range(design.replicas)]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
+        self._tokens, self._filled_at = TOKENS, 0.0
+        self._inside: set[int] = set()
         self._asking: dict[int, int] = {}
         self._joined: dict[int, list[tuple[int, float]]] = {}
         self._calls: dict[str, list[float]] = {
@@ -134,7 +143,7 @@ class _Simulation:
 
     def play(self) -> Truth:
         world = self._world
-        for number, at in enumerate(self._moments(world.rate_rps), 1):
+        for number, at in enumerate(self._moments(world.rate_rps, world.rates), 1):
             self._at(at, self._arrive(number))
         for at in self._moments(world.strangers_rps):
             self._note_arrival(99, 0, at, at + world.latency_s, 200)
@@ -151,10 +160,15 @@ class _Simulation:
         met = tuple(tuple(machine.met) for machine in self._machines)
         return Truth(calls=calls, arrivals=arrivals, faults=world.faults, transitions=logs, met=met)
 
-    def _moments(self, rate_rps: float) -> list[float]:
-        now, found = 0.0, []
-        while rate_rps and (now := now + self._dice.expovariate(rate_rps)) <= self._world.duration_s:
-            found.append(now)
+    def _moments(self, rate_rps: float, rates: Sequence[tuple[float, float]] = ()) -> list[float]:
+        """Draw Poisson arrivals; those due after a change of the rate are drawn anew from it on."""
+        found: list[float] = []
+        since = 0.0
+        for until, following in (*rates, (self._world.duration_s, 0.0)):
+            now = since
+            while rate_rps and (now := now + self._dice.expovariate(rate_rps)) <= until:
+                found.append(now)
+            since, rate_rps = until, following
         return found
 
     def _at(self, when: float, happen: Callable[[float], None]) -> None:
@@ -177,6 +191,9 @@ class _Simulation:
                 looks = (Outcome.STATUS, 503) if self._world.aside_looks_rejected else (Outcome.OK, 200)
                 self._answer(number, now, now + 0.001, *looks)
                 return
+            if self._is_turned_away(number, now):
+                self._answer(number, now, now + REJECT_S, Outcome.STATUS, 429)
+                return
             replicas = self._design.replicas
             in_turn = self._world.routing == "in turn"
             replica = number % replicas if in_turn else self._dice.randrange(replicas)
@@ -187,6 +204,17 @@ class _Simulation:
             self._decide(_Call(number, now, replica, self._world.retries), now)
 
         return arrive
+
+    def _is_turned_away(self, number: int, now: float) -> bool:
+        """Whether what stands before the machine keeps a call back; a place is taken if not."""
+        world = self._world
+        self._tokens = min(TOKENS, self._tokens + (now - self._filled_at) * world.limit_rps)
+        self._filled_at = now
+        if (world.limit_rps and self._tokens < 1) or (world.room and len(self._inside) >= world.room):
+            return True
+        self._tokens -= 1
+        self._inside.add(number)
+        return False
 
     def _decide(self, call: _Call, now: float) -> None:
         if self._design.kind == "ejection":
@@ -273,6 +301,7 @@ class _Simulation:
         *,
         degraded: bool = False,
     ) -> None:
+        self._inside.discard(number)
         row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status, "degraded": degraded}
         for name, value in (row | {"key": 0, "id": number}).items():
             self._calls[name].append(value)

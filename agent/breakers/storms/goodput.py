@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.measures.estimate import CONFIDENCE, share_interval
-from agent.breakers.reading.recording import HEADER, RECORD
+from agent.breakers.reading.recording import rows_of
 from agent.breakers.streams import Outcome
 
 if TYPE_CHECKING:
@@ -70,11 +70,7 @@ def load_of(samples: bytes, arrived: Sequence[float]) -> Load:
 
     A call that was shed is one that did not come out well.
     """
-    if len(samples) < HEADER.itemsize:
-        return Load(intended=np.empty(0), good=np.empty(0, bool), arrived=np.sort(np.array(arrived, "f8")))
-    ahead = float(np.frombuffer(samples, HEADER, count=1)["wall_ahead_s"][0])
-    whole = (len(samples) - HEADER.itemsize) // RECORD.itemsize
-    rows = np.frombuffer(samples, RECORD, count=whole, offset=HEADER.itemsize)
+    rows, ahead = rows_of(samples)
     order = np.argsort(rows["intended_at"], kind="stable")
     good = (rows["outcome"] == Outcome.OK) & (rows["degraded"] == 0)
     return Load(

@@ -55,6 +55,8 @@ TIMES = {
 }
 ROUND_S = 3.0
 """What a round of a phase takes besides the open time."""
+OTHER_TRAFFIC = ("cancel", "burst", "low-rate", "pause")
+"""In these the client itself does something else; a rate that was raised is as planned from the first on."""
 CLOCK_WAITS, CLOCK_MORE_S = 3.0, 5.0
 """The clock is set by so many open times and a little: not to be mistaken for a late trial."""
 
@@ -62,8 +64,8 @@ CLOCK_WAITS, CLOCK_MORE_S = 3.0, 5.0
 class Extras:
     """The extra phases of an exercise of one link; each leaves the traffic as planned."""
 
-    def __init__(self, exercise: Exercise, clock: Clock | None = None) -> None:
-        self._clock = clock
+    def __init__(self, exercise: Exercise, clock: Clock | None = None, *, bursts: bool = True) -> None:
+        self._clock, self._bursts = clock, bursts
         self._exercise, self._folder = exercise, exercise.recorder.folder
         self._recorder, self._pace = exercise.recorder, exercise.pace
 
@@ -78,6 +80,9 @@ class Extras:
             seen = self._exercise.look()
             if extra == "clock-step" and self._clock is None:
                 self._recorder.skip(extra, "no command sets the service's clock: --clock-set")
+                continue
+            if extra == "burst" and not self._bursts:
+                self._recorder.skip(extra, "no burst of calls was allowed: --rate-max")
                 continue
             if extra != "pause" and not protocol.is_closed(seen):
                 self._recorder.skip(extra, "it did not close before")
@@ -103,23 +108,27 @@ class Extras:
             "clock-step": self._clock_step,
             "pause": self._pause,
         }
+        if extra in OTHER_TRAFFIC:
+            self._exercise.rate.back()
         self._exercise.any_moment()
         try:
             play[extra]()
         except (TrafficUnreachable, UsageError, ClockError, DidNotLand) as error:
             self._recorder.skip(extra, str(error))
         finally:
-            self._calm()
+            self._calm(extra)
         self._exercise.recover()
 
-    def _calm(self) -> None:
-        """Take out what is in, and have the traffic as planned."""
+    def _calm(self, extra: str) -> None:
+        """Take out what is in, and have the traffic as planned where *extra* changed it."""
         self._exercise.heal()
         now = time.monotonic()
         if self._recorder.faults and self._recorder.faults[-1].ended > now:
             self._exercise.fault_over()
         if self._recorder.phases[-1].ended > now:
             self._recorder.end()
+        if extra not in OTHER_TRAFFIC:
+            return
         try:
             commands.change(self._folder)
         except TrafficUnreachable as error:

@@ -11,17 +11,19 @@ from agent.breakers.exercise import protocol
 from agent.breakers.exercise.protocol import Step
 from agent.breakers.reading.live import misled
 from agent.breakers.streams import FaultWindow
-from agent.faults import heal, links
+from agent.faults import links
+from agent.faults.exercise.raising import Raise
 from agent.model import NoEvidence
-from agent.safety.door import guard
+from agent.safety.door import guard, heal_others
 from agent.traffic.samples import why_missing
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from agent.breakers.exercise.protocol import Pace
     from agent.breakers.view import View
+    from agent.faults.exercise.rate import Rate
     from agent.faults.exercise.recording import Recorder
 
 LOOK_EVERY_S = 0.25
@@ -36,8 +38,8 @@ class Way(Protocol):
     def put(self, fault: str, *, link: str, max_duration_s: float, **fields: Any) -> None:
         """Put *fault*, named and described as in :mod:`agent.faults.links`, on *link*."""
 
-    def heal(self) -> None:
-        """Take out everything that was put in, here and elsewhere."""
+    def heal(self, but: Collection[str] = ()) -> None:
+        """Take out everything that was put in, here and elsewhere, and leave the injections *but* names."""
 
 
 class ByProxy:
@@ -57,28 +59,55 @@ class ByProxy:
         }
         faults[fault](link=link, proxy=self._proxy, max_duration_s=max_duration_s, **fields)
 
-    def heal(self) -> None:
-        """Take out everything of this run."""
-        heal()
+    def heal(self, but: Collection[str] = ()) -> None:
+        """Take out everything of this run, and leave the injections that *but* names."""
+        heal_others(but)
 
 
 class Exercise:
     """One exercise while it is played; also what its extra phases are played with."""
 
     def __init__(
-        self, recorder: Recorder, pace: Pace, dice: random.Random, *, way: Way, within_s: float
+        self,
+        recorder: Recorder,
+        pace: Pace,
+        dice: random.Random,
+        *,
+        way: Way,
+        rate: Rate,
+        within_s: float,
     ) -> None:
-        self.recorder, self.pace, self.dice = recorder, pace, dice
+        self.recorder, self.pace, self.dice, self.rate = recorder, pace, dice, rate
         self._way = way
         self._until = time.monotonic() + within_s
         self.slow_ms = 300.0
         self._step, self._state = Step(kind="", link=recorder.links[0]), State.CLOSED
 
     def play(self, kinds: Sequence[str]) -> None:
-        """Play *kinds*, each with its recovery, up to one after which it does not close."""
+        """Play *kinds*, each with its recovery, up to one after which it does not close.
+
+        Once it is known how long it stays open the rate is raised if that is short; then those that were
+        played by then are played again, and what is told is what they showed at that rate.
+        """
         guard(links.__name__)
+        self._learn_the_calm()
+        keys = self._keys_apart()
+        left = list(protocol.steps(kinds, self.recorder.links, keys))
+        raising = None if keys or len(self.recorder.links) > 1 else Raise(self)
+        played: list[Step] = []
+        while left:
+            if not self._play(left):
+                left = left[1:]
+                continue
+            if not self.recover():
+                return  # a breaker that does not close has nothing more to show under traffic
+            played.append(left.pop(0))
+            if raising and raising.play():
+                left, played, raising = [*played, *left], [], None
+
+    def _learn_the_calm(self) -> None:
         began = time.monotonic()
-        self.recorder.begin("baseline")
+        self.recorder.begin("baseline", rate_rps=self.rate.plan_rps or None)
         self.recorder.say(f"calm for {self.pace.baseline_s:.0f} s, to learn what the service does usually")
         self.wait(
             lambda seen, now: protocol.baseline_is_enough(seen, self.pace, now - began),
@@ -86,24 +115,24 @@ class Exercise:
         )
         self.recorder.end()
         self._check_streams()
-        steps = protocol.steps(kinds, self.recorder.links, self._keys_apart())
-        for n, step in enumerate(steps):
-            self._step = step
-            seen = self.look()
-            if not self.has_time(step.kind, self.pace.kind_s(protocol.open_time_s(seen))):
-                continue
-            self.recorder.say(protocol.next_in_words(seen, self.pace, steps[n:]))
-            self.slow_ms = 1000 * min(SLOW_MAX_S, SLOW_SHARE * protocol.patience_of_service_s(seen))
-            self.any_moment()
-            self.recorder.begin(step.kind)
-            self._fail(step.kind)
+
+    def _play(self, left: Sequence[Step]) -> bool:
+        """Play the first of the steps that are *left*, if there is time."""
+        self._step = step = left[0]
+        seen = self.look()
+        if not self.has_time(step.kind, self.pace.kind_s(protocol.open_time_s(seen))):
+            return False
+        self.recorder.say(protocol.next_in_words(seen, self.pace, left))
+        self.slow_ms = 1000 * min(SLOW_MAX_S, SLOW_SHARE * protocol.patience_of_service_s(seen))
+        self.any_moment()
+        self.recorder.begin(step.kind)
+        self._fail(step.kind)
+        self.recorder.end()
+        if step.kind == "slow" and not self._opened_under("slow"):
+            self.recorder.begin("hold")
+            self._hold_a_trial()
             self.recorder.end()
-            if step.kind == "slow" and not self._opened_under("slow"):
-                self.recorder.begin("hold")
-                self._hold_a_trial()
-                self.recorder.end()
-            if not self.recover():
-                return  # a breaker that does not close has nothing more to show under traffic
+        return True
 
     def has_time(self, kind: str, takes_s: float) -> bool:
         """Whether there is time for a phase that usually takes so long; if not, that is noted."""
@@ -185,6 +214,14 @@ class Exercise:
         )
         return protocol.is_closed(self.look())
 
+    def settle(self) -> None:
+        """Wait until it is closed and has been left alone for a while."""
+        since = time.monotonic()
+        self.wait(
+            lambda seen, now: protocol.is_closed(seen) and now - since >= self.pace.settle_s,
+            self.pace.recover_max_s,
+        )
+
     def _opened_under(self, kind: str) -> bool:
         seen = self.look()
         began = max(fault.began for fault in seen.faults if fault.kind == kind)
@@ -209,8 +246,8 @@ class Exercise:
         return began
 
     def heal(self) -> None:
-        """Take out what is in, but not the link."""
-        self._way.heal()
+        """Take out what is in, but not the link, nor a raised rate."""
+        self._way.heal(but=self.rate.held)
 
     def fault(self, kind: str, began: float) -> None:
         """Note that a fault has been in since *began*."""

@@ -112,9 +112,13 @@ class Recorder:
 
     def calls(self) -> tuple[Calls, float]:
         """Return the client's calls while arrivals were recorded, and how far its wall clock was ahead."""
-        path = self.folder / FILE
-        calls, ahead = calls_of(path.read_bytes() if path.exists() else b"")
+        calls, ahead = calls_of(self.samples())
         return calls.where((calls.begun > self._since) & (calls.ended < self._until)), ahead
+
+    def samples(self) -> bytes:
+        """Return the traffic's samples file so far."""
+        path = self.folder / FILE
+        return path.read_bytes() if path.exists() else b""
 
     def arrivals(self) -> dict[str, Arrivals]:
         """Return the arrivals on each link so far."""
@@ -186,6 +190,17 @@ class Recorder:
     def end(self) -> None:
         """Note that the last phase is over."""
         self.phases[-1] = replace(self.phases[-1], ended=time.monotonic())
+
+    def take_back(self, since: float, why: str) -> None:
+        """Note that the last phase, which is over, began *since* then, and that its rate was taken back."""
+        self.phases[-1] = replace(self.phases[-1], began=since, taken_back=why)
+
+    def take_back_steps(self, kind: str, why: str) -> None:
+        """Note that what was kept at phases of *kind* so far was taken back with a later one."""
+        self.phases = [
+            replace(each, taken_back=why) if each.kind == kind and not each.taken_back else each
+            for each in self.phases
+        ]
 
     def skip(self, kind: str, why: str) -> None:
         """Note that a phase is not played."""

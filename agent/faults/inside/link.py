@@ -23,17 +23,16 @@ from agent.faults.inside.injectors import Kit
 from agent.faults.inside.placing import Inside, put_inside
 from agent.injector import orders
 from agent.injector.orders import Lead
-from agent.model import Call, Fact, NotRecovered, UsageError
-from agent.safety.context import current_run
-from agent.safety.door import heal_one, inject
+from agent.model import Call, Fact, UsageError
+from agent.safety.door import heal_others, inject
 from agent.safety.targets import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from agent.clients.kubernetes import Api
     from agent.faults.cluster.pod_choice import Target
-    from agent.model import Injection, Json
+    from agent.model import Json
 
 LEADS = "pod_links.lead"
 DEFAULTS: dict[str, dict[str, Json]] = {
@@ -192,19 +191,13 @@ class PodLink:
             alone=True,
         )
 
-    def heal(self) -> None:
-        """Take out everything of this run but the link itself.
+    def heal(self, but: Collection[str] = ()) -> None:
+        """Take out everything of this run but the link itself, and the injections that *but* names.
 
         Raises:
             NotRecovered: Something may still be broken.
         """
-        healed = heal_one(current_run().id, self._is_on_it)
-        if not healed.clean:
-            left = "; ".join(f"{what}: {why}" for what, why in healed.left)
-            raise NotRecovered(f"NOT RECOVERED: {left}; run `gameday heal` again when that is mended")
-
-    def _is_on_it(self, injection: Injection) -> bool:
-        return injection.id != self.injection
+        heal_others((self.injection, *but))
 
 
 def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str, Json]:

@@ -67,7 +67,8 @@ def phases_row(phases: Sequence[Fault], time: Scale, top: float) -> Row:
     shapes: list[Shape] = [text(0, top + 12, "Phase", "row-title")]
     for phase in shown:
         x, to_x, kind = time(phase.since), time(phase.until), brief(phase.kind, 20)
-        tip = f"{kind}: {phase.until - phase.since:.2f} s" + (f"; {phase.says}" if phase.says else "")
+        rate = f" at {phase.rate_rps:g} calls a second" if phase.rate_rps is not None else ""
+        tip = f"{kind}: {phase.until - phase.since:.2f} s{rate}" + (f"; {phase.says}" if phase.says else "")
         shapes.append(rect(x, top, to_x, FULL_PX - 3, "phase", tip=tip))
         if to_x - x > width_px(kind) + 8:
             shapes.append(text(x + 4, top + 11, kind, "phase-name"))
@@ -75,16 +76,15 @@ def phases_row(phases: Sequence[Fault], time: Scale, top: float) -> Row:
 
 
 def unseen(faults: Sequence[Fault], time: Scale, top: float) -> list[Shape]:
-    """Cover the states in times in which it cannot be told who was let through."""
+    """Cover the states in times in which none are told."""
     shapes: list[Shape] = []
     for fault in visible(faults, time):
         x, to_x = time(fault.since), time(fault.until)
-        if not fault.seen:
-            tip = f"{brief(fault.kind, 20)}: it cannot be told who was let through"
-            shapes += [
-                rect(x, top, to_x, FULL_PX, "state untold", tip=tip),
-                rect(x, top, to_x, FULL_PX, "untold-pattern"),
-            ]
+        tip = f"{brief(fault.kind, 20)}: {fault.untold or 'it cannot be told who was let through'}"
+        shapes += [
+            rect(x, top, to_x, FULL_PX, "state untold", tip=tip),
+            rect(x, top, to_x, FULL_PX, "untold-pattern"),
+        ]
     return shapes
 
 

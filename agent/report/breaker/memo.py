@@ -74,7 +74,11 @@ def picture(
     lines = [("fault", _cells(span, ((f.since, f.until, "\N{DARK SHADE}") for f in answer.faults)))]
     for stream in streams[:MOST_LINKS]:
         name = _name(stream.link) if len(streams) > 1 and stream.link else "inferred"
-        untold = [Stretch(state="", since=f.since, until=f.until) for f in answer.faults if not f.seen]
+        untold = [
+            Stretch(state="", since=f.since, until=f.until)
+            for f in (*answer.faults, *answer.phases)
+            if not f.seen
+        ]
         lines.append((name, _states(span, [*stream.stretches(*(answer.span or span)), *untold])))
     lines += [
         (

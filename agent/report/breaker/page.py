@@ -143,7 +143,7 @@ def part(data: Mapping[str, Any] | None, started_at: float) -> Part | None:
         readers=tuple(map(_reader, answer.readers)),
         machine=words.machine(answer),
         streams=tuple(_stream(answer, each) for each in keyed[:MOST_STREAMS]),
-        untold=bool(answer.readers) or not all(fault.seen for fault in answer.faults),
+        untold=bool(answer.readers or answer.untold),
         few=FEW_STREAMS,
         hidden=max(0, len(keyed) - MOST_STREAMS),
         mapped=words.mapped(answer),

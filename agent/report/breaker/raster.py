@@ -71,7 +71,7 @@ def _inferred_row(answer: Answer, stream: Stream, name: str, time: Scale, top: f
     found = stream.stretches(*(answer.span or (time.low, time.high)))
     row = bands.states_row(name, found, stream.steps, time, top)
     untold = [] if found else [_not_told(answer, time, top)]
-    covered = bands.unseen(answer.faults, time, top)
+    covered = bands.unseen(answer.untold, time, top)
     return Row(height=row.height, shapes=[*row.shapes, *untold, *covered])
 
 

@@ -104,7 +104,8 @@ class Finding:
 class Fault:
     """One fault on the dependency's link, or another phase of the exercise, in wall seconds.
 
-    Where it was not ``seen`` it cannot be told who was let through meanwhile.
+    Where it was not ``seen`` no states are told meanwhile: it cannot be told who was let through, or as
+    ``untold`` says.  ``rate_rps`` is how many calls a second there were, where that is known.
     """
 
     kind: str
@@ -113,6 +114,8 @@ class Fault:
     seen: bool = True
     says: str = ""
     where: str = ""
+    untold: str = ""
+    rate_rps: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +166,11 @@ class Answer:
         """The phases of the exercise that are no fault: a pause, a burst, callers that give up."""
         kinds = {fault.kind for fault in self.faults}
         return tuple(each for each in self.phases if each.kind not in kinds)
+
+    @property
+    def untold(self) -> tuple[Fault, ...]:
+        """The faults and other phases in which no states are told."""
+        return tuple(each for each in (*self.faults, *self.other_phases) if not each.seen)
 
     def judged_on(self, link: str) -> tuple[Stream, ...]:
         """Return the stream of *link*, or all that there are."""
@@ -298,6 +306,8 @@ def _fault(data: Mapping[str, Any]) -> Fault | None:
         until=until,
         seen=data.get("seen") is not False,
         says=text(data.get("purpose"), 200),
+        untold=text(data.get("taken_back"), 200),
+        rate_rps=number(data.get("rate_rps")),
         where=" ".join(part for name in ("link", "key") if (part := text(data.get(name), 60))),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -210,3 +211,19 @@ class Layers:
             if well >= CHECKS_TO_RISE:
                 well = 0
                 breaker.mark_up()
+
+
+def limited(inner: Ask, rate_rps: float, *, burst: float = 8.0) -> Ask:
+    """Let so many calls a second in, after a burst, and raise `Full` for the others."""
+    tokens, filled_at = burst, time.monotonic()
+
+    async def ask(question: Question) -> Reply:
+        nonlocal tokens, filled_at
+        now = time.monotonic()
+        tokens, filled_at = min(burst, tokens + (now - filled_at) * rate_rps), now
+        if tokens < 1:
+            raise Full(f"{rate_rps:g} calls a second are enough")
+        tokens -= 1
+        return await inner(question)
+
+    return ask

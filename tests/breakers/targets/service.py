@@ -18,7 +18,7 @@ import uvicorn
 from breaker import Breaker, Rules
 from bugs import CATALOGUE, NO_BUG, Bug, Choose, Make, one, per_key, replicas
 from child import Truth, end_with_starter, parser
-from layers import Ask, Failed, Full, Guard, Layers, Question, Rejected, Reply, TimedOut
+from layers import Ask, Failed, Full, Guard, Layers, Question, Rejected, Reply, TimedOut, limited
 from libraries import LIBRARIES
 from library import LibraryBreaker
 from starlette.applications import Starlette
@@ -138,7 +138,8 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
         return _to_shards(options.shard, asking, make, shared=options.shared), clients
     if options.path:
         return _by_replica(options.path, asking, make, shared=options.shared), clients
-    return asking(options.dependency, _choosing(options, bug)(make)), clients
+    ask = asking(options.dependency, _choosing(options, bug)(make))
+    return (limited(ask, options.limit_rps) if options.limit_rps else ask), clients
 
 
 type Asking = Callable[..., Ask]
@@ -199,6 +200,7 @@ def main() -> None:
     command.add_argument("--timeout-s", type=float, default=0.4)
     command.add_argument("--threshold", type=int, default=5)
     command.add_argument("--open-s", type=float, default=1.5)
+    command.add_argument("--limit-rps", type=float, help="a rate limiter before the breaker")
     command.add_argument("--budget", type=int, default=1, help="trials under way at a time")
     command.add_argument("--successes", type=int, default=1, help="good trials that close it")
     command.add_argument("--half-open", choices=["reject", "queue", "admit"], default="reject")
