@@ -25,7 +25,7 @@ BLURRED = "; without ids, others of them may have been taken for calls of this t
 def notes(traffic: Traffic, paths: Paths, whole: View, keys: Mapping[int, str]) -> tuple[str, ...]:
     """Return a sentence for each thing that was not as one would have it."""
     sparse = _few_calls(whole) if len(traffic.links) == 1 else []
-    whole_says = (*_strangers(whole), *_doubt(whole), *_in_vain(whole), *sparse)
+    whole_says = (*_strangers(whole), *_doubt(whole), *_in_vain(whole), *_room(whole), *sparse)
     return (*_silent_keys(traffic, paths, keys), *whole_says)
 
 
@@ -63,6 +63,16 @@ def _in_vain(whole: View) -> list[str]:
         f"For {vain[-1] - over:.1f} s after connections were accepted again, {len(vain)} calls were let "
         "through and failed before anything arrived: the service seems to keep dead connections in a pool. "
         "Have it drop them, or try once more on a new one."
+    )
+    return [says]
+
+
+def _room(whole: View) -> list[str]:
+    if whole.limit is None:
+        return []
+    says = (
+        f"It lets no more than {whole.limit} calls in at a time: {len(whole.turned_away)} were kept back for "
+        "lack of room, which is no state of a breaker."
     )
     return [says]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from agent.breakers.reading.decisions import (
     without_given_up,
 )
 from agent.breakers.reading.mapping import match
+from agent.breakers.reading.room import room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from agent.breakers.reading.asking import Asking
     from agent.breakers.reading.decisions import Baseline, Decisions
     from agent.breakers.reading.mapping import Mapping
-    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Phase
+    from agent.breakers.streams import Arrivals, Calls, FaultWindow, Flags, Floats, Ints, Phase
 
 BASELINE = "baseline"
 GUARD_S = 0.005
@@ -48,7 +49,8 @@ class View:
     ``asking`` is how calls become requests in the calm; calls that join another's request are left out.
     ``sees_refusals`` is whether a refused connection and a rejected call can be told apart.  ``phases``
     tell what the client itself did; the decisions at a rate that was taken back are ``too_many``, and no part
-    of ``asked``.
+    of ``asked``.  ``limit`` is how many calls a bulkhead beside the breaker lets in at a time, None where
+    there is none, and ``turned_away`` when it was full; those calls are not in ``asked`` either.
     """
 
     calls: Calls
@@ -63,6 +65,8 @@ class View:
     sees_refusals: bool
     course: Course
     phases: tuple[Phase, ...] = ()
+    limit: int | None = None
+    turned_away: Floats = field(default_factory=lambda: np.empty(0))
 
     @cached_property
     def machine(self) -> Machine:
@@ -196,6 +200,16 @@ class View:
         return np.sort(self.asked.done[self.asked.forwarded & ~self.asked.good])
 
     @cached_property
+    def _through(self) -> tuple[Floats, Floats]:
+        through = self.asked.forwarded
+        return np.sort(self.asked.at[through]), np.sort(self.asked.done[through])
+
+    def under_way(self, at: Floats) -> Ints:
+        """Return how many calls are at the dependency at each moment of *at*."""
+        began, done = self._through
+        return np.searchsorted(began, at, "right") - np.searchsorted(done, at, "right")
+
+    @cached_property
     def in_fault(self) -> Flags:
         """Which decisions fell into a fault."""
         return within(self.asked.at, self.faults)
@@ -245,6 +259,9 @@ def _inferred(
     asked = without_given_up(calls, without_aside(calls, told, baseline), phases)
     overloaded = rates.during(asked.at, rates.taken_back(phases))
     asked, too_many = asked.where(~overloaded), asked.where(overloaded)
+    limited = room(asked)
+    turned_away = asked.at[limited.full] if limited else np.empty(0)
+    asked = asked.where(~limited.full) if limited else asked
     return View(
         calls=calls,
         arrivals=arrivals,
@@ -258,4 +275,6 @@ def _inferred(
         sees_refusals=sees_refusals,
         course=course_of(calls, asked, baseline, faults),
         phases=tuple(phases),
+        limit=limited.limit if limited else None,
+        turned_away=turned_away,
     )

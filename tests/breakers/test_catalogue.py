@@ -146,6 +146,7 @@ CATALOGUE = (
         | {
             "ours, again": f"{WRITTEN_IN}[late-trial-reopens]",
             "purgatory, again": "test_trials_of_purgatory_that_fail_late_open_it_again",
+            "resilient-circuit, again": "test_late_trials_of_resilient_circuit_open_it_again",
             "circuitbreaker": "test_a_library_of_the_field_is_seen_as_it_is",
             "aiobreaker": "test_aiobreaker_knows_no_limit_while_half_open",
         },
@@ -259,7 +260,7 @@ CATALOGUE = (
         "a full bulkhead counts",
         ("full-bulkhead-opens-it",),
         written_in("bulkhead-counted") | {"opossum": "test_a_full_semaphore_opens_opossum"},
-        RIGHT_IN_EXTRAS,
+        RIGHT_IN_EXTRAS | {"ours, around it": "test_a_bulkhead_around_a_breaker_is_not_taken_for_its_states"},
     ),
     Row(
         26,

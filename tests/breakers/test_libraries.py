@@ -41,3 +41,9 @@ def test_trials_of_purgatory_that_fail_late_open_it_again(exercise: Callable[...
     """They were let in together; the first good one closes it, and the others still hang and fail then."""
     came = exercise("purgatory", kinds="error,hang,late-failure", timeout_s=0.8)
     assert came.bugs == {"half-open-stampede", "relapses-on-late-failures"}, came.answer["answer"]
+
+
+def test_late_trials_of_resilient_circuit_open_it_again(exercise: Callable[..., Any]) -> None:
+    """Ten results close it, and what the other trials come to counts in the closed state."""
+    came = exercise("resilient-circuit", kinds="error,hang,late-failure", timeout_s=0.8)
+    assert came.bugs == {"half-open-stampede", "relapses-on-late-failures"}, came.answer["answer"]

@@ -131,8 +131,9 @@ def test_nothing_is_found_on_opossum_in_the_extra_phases(exercise: Callable[...,
 
 def test_a_full_semaphore_opens_opossum(exercise: Callable[..., Any]) -> None:
     """Its `semaphoreLocked` counts as a failure of the dependency."""
-    came = exercise("opossum", kinds="error,slow,burst", capacity=10, timeout_s=0.5)
+    came = exercise("opossum", kinds="error,hang,slow,burst", capacity=10, timeout_s=0.5)
     assert came.bugs == {"full-bulkhead-opens-it"}, came.answer["answer"]
+    agrees(came, came.truth)
 
 
 def test_opossum_with_a_high_volume_threshold_never_opens_when_quiet(exercise: Callable[..., Any]) -> None:

@@ -97,6 +97,14 @@ def test_a_bug_that_is_written_in_is_found_and_nothing_else(exercise: Callable[.
     assert came.told["verdict"] == "DEVIATED"
 
 
+def test_a_bulkhead_around_a_breaker_is_not_taken_for_its_states(exercise: Callable[..., Any]) -> None:
+    """It is full, and turns calls away, and the breaker inside learns nothing of it: its own log says so."""
+    came = exercise("own", kinds="error,hang,slow,burst", bug="bulkhead-outside")
+    assert came.bugs == set(), came.answer["answer"]
+    assert came.sequence == ["closed", *(step.to for step in came.truth)], came.answer["answer"]
+    assert any("no more than 10 calls in at a time" in note for note in came.answer["notes"])
+
+
 def test_a_breaker_beside_an_active_check_is_not_blamed_for_it(exercise: Callable[..., Any]) -> None:
     """The check is answered while calls fail, and nothing comes of it: no finding; its requests are noted."""
     came = exercise("own", kinds="error,hang", bug="active-check-watched")

@@ -15,15 +15,24 @@ from agent.breakers.measures import trials
 from agent.breakers.reading.decisions import within
 from agent.breakers.view import GUARD_S
 
-WATCHED_S = 1.0
+WATCHED_S, JUST_BEFORE_S = 1.0, 0.25
 ROOM_MIN = 3
+SLOW = ("slow", "hold", "burst")
+"""The faults under which answers come late and are well."""
+LASTS = 0.7
+"""It opened where it keeps everybody back for this share of its usual open time."""
+SEVERAL, ALIKE = 2, 3
+"""So often at least; and so often with the same number in flight where no limit is known by itself."""
+FEW = 0.1
+"""So few failures for each success open none that counts shares."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.bugs.detector import Evidence
+    from agent.breakers.courses.states import Transition
     from agent.breakers.measures.estimate import Property
-    from agent.breakers.streams import Floats, Ints
+    from agent.breakers.streams import FaultWindow
     from agent.breakers.view import View
 
 
@@ -90,35 +99,37 @@ def per_replica(view: View, _: Mapping[str, Property]) -> Evidence | None:
 def full_bulkhead_opens_it(view: View, properties: Mapping[str, Property]) -> Evidence | None:
     """Opens on a dependency that is well, because a limit of calls in flight turned some away.
 
-    Seen where it opens with as many in flight as there ever are, too few of which fail to open it, and then
+    Seen where answers are slow and come out well: it opens when it is full, never when it is not, and then
     keeps everybody back long after the last of them has ended.
     """
-    asked, enough = view.asked, _failures_that_open_it(properties)
-    began, done = np.sort(asked.at[asked.forwarded]), np.sort(asked.done[asked.forwarded])
-    most = int(_in_flight(began, began, done).max(initial=0))
-    usual = max((wait.low for wait in trials.proper_waits(view.plain)), default=0.0)
-    found = []
+    enough = _failures_that_open_it(properties)
+    usual = float(np.median([wait.low for wait in trials.proper_waits(view.plain)] or [np.inf]))
+    full, levels, others = [], [], 0
     for wait in trials.waits(view):
-        opened = wait.opened
-        near = asked.forwarded & (asked.done > opened.after - WATCHED_S) & (asked.at <= opened.before)
-        full = _in_flight(np.array([opened.after, opened.before]), began, done).max()
-        ended = float(asked.done[near].max(initial=opened.before))
-        if not near.any() or full < most - 1:
+        fault = view.fault_at(wait.opened.before)
+        if fault is None or fault.kind not in SLOW or _explained_by_failures(view, wait, fault, enough):
             continue
-        if not asked.good[near].all() and _failed_since_closed(view, wait) >= enough:
-            continue  # failures explain it
-        if wait.low >= 0.7 * usual > 0 and wait.tried.after > ended:
-            found.append(wait)
-    if most < ROOM_MIN or len(found) < 2:
+        level, is_full = _filling(view, wait.opened, fault)
+        if not is_full:
+            others += wait.low >= LASTS * usual
+        elif wait.low >= LASTS * usual and wait.tried.after > _last_ended(view, wait.opened):
+            full.append(wait)
+            levels.append(level)
+    known = view.limit is not None
+    same = known or (len(levels) >= ALIKE and max(levels) - min(levels) <= 1)
+    if others or len(full) < SEVERAL or not same:
         return None
-    first = found[0]
-    rows = view.rows(State.OPEN) & (asked.at >= first.opened.after) & (asked.at <= first.tried.before)
+    first = full[0]
+    rows = view.rows(State.OPEN) & (view.asked.at >= first.opened.after)
+    rows &= view.asked.at <= first.tried.before
     return replace(
         shown(
             view,
-            rows & ~asked.forwarded,
-            f"{len(found)} times it opened with {most} calls in flight, the most there ever are, and none of "
-            f"them failed, or too few to open it; then it kept everybody back for {first.high:.1f} s",
+            rows & ~view.asked.forwarded,
+            f"{len(full)} times it opened with {view.limit or max(levels)} calls in flight, as many as it "
+            "ever lets in, and none of them failed, or too few to open it; then it kept everybody back for "
+            f"{first.high:.1f} s, long after they had ended",
+            SURE if known else LIKELY,
         ),
         span=(first.opened.after - 0.2, first.tried.before),
     )
@@ -130,14 +141,33 @@ def _failures_that_open_it(properties: Mapping[str, Property]) -> float:
     return count.low if count.more.get("constant") and count.low is not None else 0.0
 
 
-def _failed_since_closed(view: View, wait: trials.Wait) -> int:
-    """Return how many calls had failed when it opened, since it had closed, in a row or not."""
+def _explained_by_failures(view: View, wait: trials.Wait, fault: FaultWindow, enough: float) -> bool:
+    """Whether as many calls have failed since it closed as open it, in a row or not."""
     closed = [step.after for step in view.course.transitions if step.to is State.CLOSED]
     since = max((at for at in closed if at < wait.opened.after), default=-np.inf)
     done = view.failed_done
-    return int(((done > since) & (done <= wait.opened.before + GUARD_S)).sum())
+    failed = int(((done > since) & (done <= wait.opened.before + GUARD_S)).sum())
+    if enough or not failed:
+        return failed >= max(enough, 1)
+    good = view.good_done
+    well = int(((good > max(since, fault.began)) & (good <= wait.opened.before)).sum())
+    return failed > FEW * well
 
 
-def _in_flight(at: Floats, began: Floats, done: Floats) -> Ints:
-    """Return how many calls are at the dependency at each moment of *at*; *began* and *done* are sorted."""
-    return np.searchsorted(began, at, "right") - np.searchsorted(done, at, "right")
+def _filling(view: View, opened: Transition, fault: FaultWindow) -> tuple[int, bool]:
+    """Return how many were in flight when it opened, and whether there was no room for more."""
+    asked = view.asked
+    level = int(view.under_way(np.array([opened.after, opened.before])).max())
+    if view.limit is not None:
+        at = view.turned_away
+        return level, bool(((at > opened.after - JUST_BEFORE_S) & (at <= opened.before)).any())
+    before = asked.at[asked.forwarded & (asked.at >= fault.began) & (asked.at <= opened.before)]
+    most = int(view.under_way(before).max(initial=0))
+    return level, level >= max(most, ROOM_MIN)
+
+
+def _last_ended(view: View, opened: Transition) -> float:
+    """Return when the last of the calls in flight ended that were let in shortly before it opened."""
+    asked = view.asked
+    near = asked.forwarded & (asked.done > opened.after - WATCHED_S) & (asked.at <= opened.before)
+    return float(asked.done[near].max(initial=opened.before))

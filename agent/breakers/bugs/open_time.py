@@ -11,7 +11,7 @@ from agent.breakers.bugs.detector import LIKELY, SURE, Evidence, detector
 from agent.breakers.bugs.rows import shown, under
 from agent.breakers.bugs.waiting import rejections_wait
 from agent.breakers.courses.states import State
-from agent.breakers.measures import trials
+from agent.breakers.measures import late, trials
 from agent.breakers.measures.estimate import common, mostly_common, often
 from agent.breakers.view import GUARD_S
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.breakers.measures.estimate import Property
-    from agent.breakers.streams import Flags
     from agent.breakers.view import View
 
 SEVERAL = 2
@@ -82,44 +81,24 @@ def late_failure_rearms(view: View, properties: Mapping[str, Property]) -> Evide
     advice="Ignore the outcome of calls that were let in before the present state began.",
     whole=True,
 )
-def late_success_closes(view: View, properties: Mapping[str, Property]) -> Evidence | None:
+def late_success_closes(view: View, _: Mapping[str, Property]) -> Evidence | None:
     """Closes an open breaker because of a success that was already on its way."""
-    usual = properties["time_to_half_open_s"]
-    if usual.low is None or usual.more.get("pattern") != "constant":
+    seen = late.successes_while_open(view)
+    if not late.is_decided(seen):
         return None
-    early = [
-        (wait, rows)
-        for wait in trials.waits(view)
-        if wait.high < 0.8 * usual.low
-        and _mixes_late_successes(view, wait.opened.before)
-        and (rows := _good_from_before(view, wait)).any()
-    ]
-    if len(early) < SEVERAL:
-        return None
-    worst = min(early, key=lambda each: each[0].high)[0]
+    moved = [each for each in seen if each.moved]
+    worst = min(moved, key=lambda each: each.until - each.since)
+    usual = late.shortest_open_s(view)
     return replace(
         shown(
             view,
-            np.logical_or.reduce([rows for _, rows in early]),
-            f"{len(early)} times it let calls through, the first {worst.high:.2f} s after it had opened "
-            f"and not after {usual.low:.1f} s, right after a call from before had succeeded",
+            np.logical_or.reduce([each.rows for each in moved]),
+            f"{len(moved)} of {len(seen)} times it let calls through right after a call from before had "
+            f"succeeded, once {worst.until - worst.since:.2f} s after it had opened and not after "
+            f"{usual or 0:.1f} s",
         ),
-        span=(worst.opened.after, worst.tried.before),
+        span=(worst.since - 0.1, worst.until),
     )
-
-
-def _mixes_late_successes(view: View, at: float) -> bool:
-    """Whether calls fail and others succeed late at that moment, and no call waits for anything else."""
-    fault = view.fault_at(at)
-    return fault is not None and fault.kind in ("late-success", "error", "reset")
-
-
-def _good_from_before(view: View, wait: trials.Wait) -> Flags:
-    """Return the calls let in before it opened that came out well just when it let somebody through."""
-    asked = view.asked
-    rows: Flags = asked.forwarded & asked.good & (asked.at < wait.opened.before)
-    rows &= (asked.done > wait.opened.before) & (asked.done >= wait.tried.after - GUARD_S)
-    return rows & (asked.done <= wait.tried.before + GUARD_S)
 
 
 @detector(

@@ -11,8 +11,7 @@ from agent.breakers.bugs.detector import detector
 from agent.breakers.bugs.half_open import results_counted_late
 from agent.breakers.bugs.rows import shown
 from agent.breakers.courses.states import State
-from agent.breakers.measures import trials
-from agent.breakers.view import GUARD_S
+from agent.breakers.measures import late, trials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,30 +131,20 @@ def relapses_on_late_failures(view: View, properties: Mapping[str, Property]) ->
     """Opens again after it has closed, on failures from before."""
     if results_counted_late(view, properties):
         return None  # that explains it
-    extras = {phase.kind for phase in view.phases if phase.extra} - {"late-failure"}
-    for before, _after, opened in view.steps_of(State.CLOSED, State.OPEN):
-        past = [fault for fault in view.faults if fault.ended < opened.before]
-        if view.fault_at(opened.before) or not past or past[-1].kind in extras:
-            continue
-        asked, over = view.asked, past[-1].ended
-        span = slice(before.first, before.end)
-        admitted = asked.forwarded[span]
-        failed = admitted & ~asked.good[span]
-        late = view.failed_done[
-            np.searchsorted(view.failed_done, asked.at[before.first]) : np.searchsorted(
-                view.failed_done, opened.before + GUARD_S
-            )
-        ]
-        if admitted.sum() and not failed.any() and len(late):
-            rows = np.zeros(len(asked), bool)
-            rows[span] = admitted
-            return replace(
-                shown(
-                    view,
-                    rows,
-                    f"it opened again {opened.before - over:.1f} s "
-                    f"after the fault, though all {int(admitted.sum())} calls since it had closed succeeded",
-                ),
-                span=(over, opened.before),
-            )
-    return None
+    seen = late.failures_while_closed(view)
+    moved = [each for each in seen if each.moved]
+    if not moved or late.nats(seen) < late.SURE_NATS:
+        return None
+    first = moved[0]
+    admitted = view.asked.forwarded & (view.asked.at > first.since) & (view.asked.at < first.until)
+    over = max((fault.ended for fault in view.faults if fault.ended < first.until), default=first.since)
+    return replace(
+        shown(
+            view,
+            first.rows | admitted,
+            f"{len(moved)} of {len(seen)} times it opened again when calls from before it had closed failed, "
+            f"once {first.until - over:.1f} s after the fault, though all {int(admitted.sum())} calls since "
+            "it had closed succeeded",
+        ),
+        span=(over, first.until),
+    )

@@ -92,6 +92,7 @@ class _Trial:
     kept_back_at: float = -math.inf
     rejected: int = 0
     rejected_from: int = -1
+    ended: int = 0
     all_kept_back: int = 0
     released: float = -math.inf
     kept_back_last: float = -math.inf
@@ -221,7 +222,8 @@ class _Machine:
         else:
             trial.first_failed = min(trial.first_failed, self._done[row])
         trial.last_done = max(trial.last_done, self._done[row])
-        if trial.admitted >= trial.row_needed and len(trial.rows) > self._waits_for:
+        ended = len(trial.rows) - len(trial.in_flight)
+        if trial.admitted >= trial.row_needed and ended > self._waits_for:
             self._close(trial)
 
     def _close(self, trial: _Trial) -> None:
@@ -247,10 +249,11 @@ class _Machine:
         trial.rejected += 1
         if trial.rejected == 1:
             trial.rejected_from = row
+            trial.ended = len(trial.rows) - len(trial.in_flight)
         if trial.rejected >= (self._in_a_row if at >= trial.first_good else self._sure):
             began = trial.rejected_from
-            if any(self._at[each] > trial.first_failed + TOLD_S for each in trial.rows):
-                self._waits_for = max(self._waits_for, len(trial.rows))
+            if any(self._at[each] > trial.first_failed + ON_THE_WAY_S for each in trial.rows):
+                self._waits_for = max(self._waits_for, trial.ended)
             last = self._at[trial.rows[-1]]
             ended = trial.first_failed if trial.first_failed < math.inf else trial.first_good
             after = max(last, min(ended, self._at[began]))

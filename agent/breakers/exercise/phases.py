@@ -77,7 +77,7 @@ def worth(extra: str, view: View) -> tuple[bool, str]:
         "late-failure": _late_failure,
         "interleaved": _interleaved,
         "cancel": _slow_alone,
-        "burst": _slow_alone,
+        "burst": _burst,
         "low-rate": _low_rate,
         "clock-step": _clock_step,
     }[extra](view)
@@ -117,6 +117,12 @@ def _slow_alone(view: View) -> tuple[bool, str]:
     if _opened_under(view, "slow"):
         return False, "slow answers alone open it"
     return True, "slow answers alone do not open it"
+
+
+def _burst(view: View) -> tuple[bool, str]:
+    if view.limit is not None:
+        return True, f"it lets {view.limit} calls in at a time, and what it turns away may count"
+    return _slow_alone(view)
 
 
 def _low_rate(view: View) -> tuple[bool, str]:

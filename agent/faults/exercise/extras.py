@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from agent.breakers.courses.states import State
 from agent.breakers.exercise import phases, protocol
-from agent.breakers.measures import trials
 from agent.faults import clocks
 from agent.faults.clocks import ClockError
+from agent.faults.exercise import late as late_results
+from agent.faults.exercise.late import LateResults
+from agent.faults.exercise.rounds import ROUND_S, Rounds
 from agent.faults.traffic import surge
 from agent.model import DidNotLand, UsageError
 from agent.traffic import commands
@@ -22,40 +24,33 @@ if TYPE_CHECKING:
     from agent.faults.clocks import Clock
     from agent.faults.exercise.phases import Exercise
 
-MOSTLY = 0.85
-"""So many requests fail at once, and the rest succeed late: rows of failures, with successes on their way."""
 SELDOM = 0.25
 """So many requests fail, among answers that are the caller's own fault: rows of failures are rare."""
 ENOUGH = 60
 """So many failed, or given up, calls that do not open it will not."""
-RELAPSES, INTO_TRIALS = 2, 0.2
-"""How often a hang ends while trials are under way, and how far into their time it begins to end."""
-ROUNDS = 4
-UNDER_WAY = 0.3
-"""So much of a slow answer's time is let pass before every request fails: by then some are on their way, and
-none has come back that would set a count of failures back."""
-MEETS_S = 0.1
-"""And it is no less, so that a few meet the delay at all."""
 INTERLEAVED_MAX_S, CANCEL_MAX_S = 10.0, 6.0
 GIVES_UP = 0.5
 """An impatient caller waits for this share of a slow answer."""
-BURST_FACTOR, BURST_S = 3.0, 2.0
-BURSTS = (1.0, 0.5, 0.5)
-"""In each burst answers take this share of what a slow one takes: where the load itself makes them slower, a
-full bulkhead could not be told from timeouts."""
+BURST_S = 2.0
+BURSTS = ((1.4, 1.0), (2.0, 1.0), (3.0, 1.0), (3.0, 0.5))
+"""How many times as many calls come, and which share of a slow answer's time the answers take.
+
+A bulkhead is known by what it does when it is hardly full: so there are ever more of them.  Where the load
+itself makes answers slower, a full one could not be told from timeouts: so at last they are less slow.
+"""
+OPEN_SHARE = 0.4
+"""A slow answer takes no more of the open time: nobody is under way any more, and it is still open."""
 SLOWEST_RPS, LOW_RATE_SHARE, LOW_RATE_S = 2.0, 1 / 16, 20.0
 PAUSES_S = (2.0, 5.0, 15.0)
 CLOCK_STEPS = (1, -1, 1)
 """Ahead, back, and ahead again: once would be chance."""
 TIMES = {
-    "late-success": ROUNDS,
-    "late-failure": RELAPSES,
+    "late-success": late_results.ENOUGH,
+    "late-failure": late_results.ENOUGH,
     "burst": len(BURSTS),
     "clock-step": len(CLOCK_STEPS),
 }
-ROUND_S = 3.0
-"""What a round of a phase takes besides the open time."""
-OTHER_TRAFFIC = ("cancel", "burst", "low-rate", "pause")
+OTHER_TRAFFIC = ("late-failure", "cancel", "burst", "low-rate", "pause")
 """In these the client itself does something else; a rate that was raised is as planned from the first on."""
 CLOCK_WAITS, CLOCK_MORE_S = 3.0, 5.0
 """The clock is set by so many open times and a little: not to be mistaken for a late trial."""
@@ -68,6 +63,7 @@ class Extras:
         self._clock, self._bursts = clock, bursts
         self._exercise, self._folder = exercise, exercise.recorder.folder
         self._recorder, self._pace = exercise.recorder, exercise.pace
+        self._rounds = Rounds(exercise)
 
     def play(self, wanted: Sequence[str]) -> None:
         """Play what was named, and what can tell something where that was left open; others are noted."""
@@ -98,9 +94,10 @@ class Extras:
         return max(self._pace.extra_s(open_s), TIMES.get(extra, 1) * (ROUND_S + 1.5 * open_s))
 
     def _play(self, extra: str) -> None:
+        late = LateResults(self._rounds)
         play = {
-            "late-success": self._late_success,
-            "late-failure": self._late_failure,
+            "late-success": late.successes,
+            "late-failure": late.failures,
             "interleaved": self._interleaved,
             "cancel": self._cancel,
             "burst": self._burst,
@@ -134,57 +131,7 @@ class Extras:
         except TrafficUnreachable as error:
             self._recorder.skip("traffic", str(error))
 
-    def _until_opened(self, since: float, longest_s: float, *, failures: float = float("inf")) -> None:
-        """Wait until it has opened since then, or so many failures did not open it."""
-        self._exercise.wait(
-            lambda seen, _: protocol.opened_since(seen, since) or _failed(seen, since) >= failures, longest_s
-        )
-
     # what is played
-
-    def _late_success(self) -> None:
-        """Requests fail at once while others, from before or among them, succeed late; again and again.
-
-        By turns all fail once some are on their way, which opens one that counts failures in a row; and most
-        do all the time, which opens one that counts shares.
-        """
-        for n in range(ROUNDS):
-            self._recorder.begin("late-success")
-            began = self._exercise.inject("slow", direction="upstream")
-            if n % 2 == 0:
-                slow_s = self._exercise.slow_ms / 1000
-                late_s = max(UNDER_WAY * slow_s, min(MEETS_S, 0.8 * slow_s))
-                time.sleep(late_s)
-            self._exercise.inject("error", toxicity=MOSTLY if n % 2 else 1.0)
-            self._exercise.fault("late-success", began)
-            self._until_opened(began, self._pace.patience_s)
-            time.sleep(self._exercise.slow_ms / 1000)  # until whoever was let in before has come back
-            self._again()
-
-    def _late_failure(self) -> None:
-        """The dependency hangs, and recovers while trials are under way: they fail after others succeeded."""
-        for _ in range(RELAPSES):
-            self._recorder.begin("late-failure")
-            began = self._exercise.inject("hang", lost=True)
-            self._exercise.fault("late-failure", began)
-            self._until_opened(began, self._pace.patience_s)
-            self._while_tried(began)
-            self._exercise.heal()
-            self._exercise.fault_over()
-            time.sleep(2 * protocol.patience_of_service_s(self._exercise.look()))
-            self._again()
-
-    def _while_tried(self, since: float) -> None:
-        """Wait until trials should be under way; that is over too soon to be seen first."""
-        seen = self._exercise.look()
-        opened = [step.before for step in seen.course.transitions if step.to is State.OPEN]
-        if not opened or opened[-1] < since:
-            return
-        usual_s = protocol.open_time_s(seen)
-        hung = [each.high for each in trials.waits(seen) if _kind_at(seen, each.opened.before) == "hang"]
-        patience_s = protocol.patience_of_service_s(seen)
-        at = opened[-1] + (hung[-1] if hung else usual_s) + INTO_TRIALS * patience_s
-        time.sleep(max(0.0, at - time.monotonic()))
 
     def _interleaved(self) -> None:
         """A 404 for everybody but a few, who get a 500."""
@@ -192,7 +139,7 @@ class Extras:
         began = self._exercise.inject("not-found", toxicity=1 - SELDOM)
         self._exercise.inject("error")  # of what the other lets through; alone it would open it at once
         self._exercise.fault("interleaved", began)
-        self._until_opened(began, INTERLEAVED_MAX_S, failures=ENOUGH)
+        self._rounds.until_opened(began, INTERLEAVED_MAX_S, failures=ENOUGH)
 
     def _cancel(self) -> None:
         """Answers are slow, and callers do not wait for them."""
@@ -201,34 +148,24 @@ class Extras:
         timeout_s = GIVES_UP * self._exercise.slow_ms / 1000
         commands.change(self._folder, timeout_s=timeout_s)
         self._recorder.begin("cancel", timeout_s=timeout_s)
-        self._until_opened(began, CANCEL_MAX_S, failures=ENOUGH)
+        self._rounds.until_opened(began, CANCEL_MAX_S, failures=ENOUGH)
 
     def _burst(self) -> None:
         """Answers are slow, and there are far more calls for a while; again and again."""
-        status = commands.status(self._folder)
-        rate = min(BURST_FACTOR * float(status["plan_rate_rps"]), float(status["rate_max_rps"]))
-        if rate <= float(status["plan_rate_rps"]):
+        status, seen = commands.status(self._folder), self._exercise.look()
+        plan, most = float(status["plan_rate_rps"]), float(status["rate_max_rps"])
+        if most <= plan:
             raise UsageError("no more calls are allowed than usual: --rate-max, or rate_max_rps")
-        usual_ms = self._exercise.slow_ms
-        for share in BURSTS:
-            self._exercise.slow_ms = share * usual_ms
-            began = self._exercise.inject("slow", direction="upstream")
-            self._exercise.slow_ms = usual_ms
+        longest_ms = min(self._exercise.slow_ms, 1000 * OPEN_SHARE * protocol.open_time_s(seen))
+        for factor, share in BURSTS:
+            rate = min(factor * plan, most)
+            began = self._exercise.inject("slow", direction="upstream", latency_ms=share * longest_ms)
             self._exercise.fault("burst", began)
             surge(rate_rps=rate, max_duration_s=BURST_S + 10.0)
             self._recorder.begin("burst", rate_rps=rate)
             # Not only until it seems open: calls that a bulkhead turns away look the same at first.
             self._exercise.wait(lambda _, __: False, BURST_S)
-            self._again()
-
-    def _again(self) -> None:
-        """Take out what is in, and wait until it has closed."""
-        self._exercise.heal()
-        if self._recorder.faults[-1].ended > time.monotonic():
-            self._exercise.fault_over()
-        self._recorder.end()
-        open_s = protocol.open_time_s(self._exercise.look())
-        self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.recover_limit_s(open_s))
+            self._rounds.again()
 
     def _low_rate(self) -> None:
         """Errors at few calls a second; at twice as many, and so on, until it opens."""
@@ -247,7 +184,7 @@ class Extras:
         began = self._exercise.inject("error")
         self._exercise.fault("low-rate", began)
         self._recorder.begin("low-rate", rate_rps=rate_rps)
-        self._until_opened(began, 2 * enough / rate_rps, failures=enough)
+        self._rounds.until_opened(began, 2 * enough / rate_rps, failures=enough)
         opened = protocol.opened_since(self._exercise.look(), began)
         self._exercise.heal()
         self._exercise.fault_over()
@@ -299,17 +236,6 @@ class Extras:
         self._recorder.end()
         commands.change(self._folder)
         return self._exercise.wait(lambda seen, _: protocol.is_closed(seen), self._pace.settle_s)
-
-
-def _kind_at(view: View, at: float) -> str:
-    fault = view.fault_at(at)
-    return fault.kind if fault else ""
-
-
-def _failed(view: View, since: float) -> int:
-    """Return how many calls that were let through since then have failed."""
-    asked = view.asked
-    return int((asked.forwarded & ~asked.good & (asked.at >= since)).sum())
 
 
 def _enough_at_low_rate(view: View) -> int:

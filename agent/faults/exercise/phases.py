@@ -228,7 +228,11 @@ class Exercise:
         return protocol.opened_since(seen, began)
 
     def inject(self, kind: str, **more: Any) -> float:
-        """Put one fault into the link that fails now; return when it was not yet in, just before it was."""
+        """Put one fault into the link that fails now, with *more* to say of it than is usual.
+
+        Returns:
+            When it was not yet in, just before it was.
+        """
         path = self.recorder.path_of(self._step.key) if self._step.key else self.recorder.path_of_calls()
         faults: Mapping[str, tuple[str, dict[str, Any]]] = {
             "error": ("fail_requests", {"status": 500, "path": path}),
@@ -242,7 +246,7 @@ class Exercise:
         longest = stays_s + self.pace.patience_s + self.pace.recover_max_s
         fault, fields = faults[kind]
         began = time.monotonic()
-        self._way.put(fault, link=self._step.link, max_duration_s=longest, **fields, **more)
+        self._way.put(fault, link=self._step.link, max_duration_s=longest, **(fields | more))
         return began
 
     def heal(self) -> None:

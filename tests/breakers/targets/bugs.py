@@ -385,6 +385,10 @@ CATALOGUE: dict[str, Bug] = {
         says="A bulkhead of 10 calls lies inside the breaker, which counts the ones it turns away.",
         layers=lambda on: on.guarded(on.bulkheaded(on.timely(on.checked(on.ask)))),
     ),
+    "bulkhead-outside": Bug(
+        says="No bug: the bulkhead of 10 calls lies around the breaker, which learns nothing of it.",
+        layers=lambda on: on.bulkheaded(in_order(on)),
+    ),
     "tumbling-window-min-volume": Bug(  # 26
         says="Counts in windows of 1 s and ignores those with fewer than 25 calls: never opens when quiet.",
         breaker=TumblingWindow,

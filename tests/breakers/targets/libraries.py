@@ -1,4 +1,4 @@
-"""Three more libraries as they come, each with a record of what its state really was.
+"""More libraries as they come, each with a record of what its state really was.
 
 They are imported where they are used: each comes from a folder of the starter's, and only with its target.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from child import State, Truth
@@ -159,8 +160,44 @@ class Purgatory:
         """Know no active checks."""
 
 
+class ResilientCircuit:
+    """``resilient-circuit``: opens when three of the last ten failed, and while half-open lets everybody in.
+
+    Ten results decide then, whoever they are of, and those that come later count in the closed state.
+    """
+
+    def __init__(self, name: str, rules: Rules, truth: Truth) -> None:
+        from resilient_circuit.circuit_breaker import CircuitProtectorPolicy
+        from resilient_circuit.exceptions import ProtectedCallError
+
+        record = Record(name, truth)
+        self._error = ProtectedCallError
+        self._guarded = CircuitProtectorPolicy(
+            resource_key=name,
+            cooldown=timedelta(seconds=rules.open_s),
+            failure_limit=Fraction(3, 10),
+            on_status_change=lambda _, __, new: record(new.value),
+        )(_coroutine)
+
+    async def call(self, work: Work) -> Reply:
+        """Do *work*.
+
+        Raises:
+            Rejected: It is open.
+        """
+        try:
+            reply: Reply = await self._guarded(work)
+        except self._error:
+            raise Rejected from None
+        return reply
+
+    def mark_up(self) -> None:
+        """Know no active checks."""
+
+
 LIBRARIES: dict[str, Callable[[str, Rules, Truth], Guard]] = {
     "pybreaker": Pybreaker,
     "aiobreaker": Aiobreaker,
     "purgatory": Purgatory,
+    "resilient-circuit": ResilientCircuit,
 }

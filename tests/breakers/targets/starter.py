@@ -35,6 +35,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "pybreaker": ("service.py", {"breaker": "pybreaker"}),
     "aiobreaker": ("service.py", {"breaker": "aiobreaker"}),
     "purgatory": ("service.py", {"breaker": "purgatory"}),
+    "resilient-circuit": ("service.py", {"breaker": "resilient-circuit"}),
     "none": ("service.py", {"breaker": "none"}),
     "sliding": ("limits.py", {"design": "sliding"}),
     "bucket": ("limits.py", {"design": "bucket"}),
@@ -49,6 +50,7 @@ LIBRARIES = {
     "pybreaker": "pybreaker==1.4.1",
     "aiobreaker": "aiobreaker==1.2.0",
     "purgatory": "purgatory==3.0.1",
+    "resilient-circuit": "resilient-circuit==0.8.6",
 }
 TOOLS = {
     "opossum": ("node", "npm"),
