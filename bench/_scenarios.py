@@ -97,14 +97,14 @@ def breaker(
     )
     rate = per_open / open_s
     latency = dice.choice([0.001, 0.01, 0.05, *(() if trip == "slow" else (0.3,))])
-    world = _world(dice, rate, open_s, latency, aside, slow=trip == "slow")
+    world = world_of(dice, rate, open_s, latency, aside, slow=trip == "slow")
     only_slow = trip == "slow" and all(each.kind == "slow" for each in world.faults)
     return Scenario(
         kind=Kind.SLOW_CALL if only_slow else Kind.BREAKER, design=design, world=world, oddity=oddity
     )
 
 
-def _world(
+def world_of(
     dice: random.Random,
     rate: float,
     open_s: float,
@@ -165,7 +165,7 @@ def other(kind: str, seed: int, *, per_open: float | None = None) -> Scenario:
     name = {"replicas": "breaker", "slow-call": "breaker"}.get(kind, kind)
     design = Design(**{"kind": name, "threshold": dice.randint(3, 8), "open_s": open_s} | made)  # type: ignore[arg-type]
     kinds = ("error", "hang") if kind != "slow-call" else ()
-    world = _world(dice, rate, open_s, latency, (0.0,), slow=kind == "slow-call", kinds=kinds)
+    world = world_of(dice, rate, open_s, latency, (0.0,), slow=kind == "slow-call", kinds=kinds)
     return Scenario(kind=Kind(kind), design=design, world=world)
 
 
@@ -193,19 +193,19 @@ def judge(scenario: Scenario) -> Judged:
     )
 
 
-def met_by_calls(truth: Truth) -> list[tuple[float, str, str]]:
-    """Return the transitions without those to a state, and back, that no call came to meet.
+def met_by_calls(truth: Truth, replica: int = 0) -> list[tuple[float, str, str]]:
+    """Return the transitions of one *replica* without those to a state, and back, that no call came to meet.
 
     A late result may open or close it for a few milliseconds: what nobody met left no trace.
     """
     found: list[tuple[float, str, str]] = []
-    moves = truth.transitions[0]
+    moves, met = truth.transitions[replica], truth.met[replica]
     for place, (at, was, to) in enumerate(moves):
-        if found and not truth.met[0][place] and found[-1][1] == to:
+        if found and not met[place] and found[-1][1] == to:
             found.pop()
         else:
             found.append((at, was, to))
-    return found if not found or truth.met[0][-1] else found[:-1]
+    return found if not found or met[-1] else found[:-1]
 
 
 def observable(truth: Truth, seen: View) -> list[tuple[float, str, str]]:

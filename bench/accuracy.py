@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 from agent.breakers.measures.properties import measure
 from agent.breakers.simulation.simulate import Design, World, simulate
 from agent.breakers.view import view
+from bench._replicas import BALANCERS, drawn
+from bench._replicas import judge as judge_sources
 from bench._scenarios import OTHERS, breaker, judge, other
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from bench._replicas import Judged as Apart
     from bench._scenarios import Judged
 
 TEXT = Path(__file__).with_suffix(".md")
@@ -31,6 +34,9 @@ EACH, OF_THE_GOAL = 40, 120
 BANDS = (10.0, 20.0, 50.0, 100.0, 200.0)
 CACHES = (0.0, 0.3, 0.6)
 OF_A_KIND = 50
+COUNTS, PER_SOURCE, STEPS, OF_REPLICAS = (2, 3, 5), (10.0, 20.0, 50.0), (1.0, 1.4), 4
+"""Replicas: how many, calls to each in an open time, how many times as long each stays open as the one
+before, and how many recordings of each."""
 RECORDINGS = 300
 
 
@@ -42,6 +48,13 @@ def one_breaker(seed: int, *, band: float, cache: float) -> Judged:
 def one_other(seed: int, *, kind: str) -> Judged:
     """Judge one other machine drawn at random, at 50 to 200 calls an open time."""
     return judge(other(kind, seed))
+
+
+def replicas_apart(seed: int, *, count: int, balancer: str, per_source: float, step: float) -> Apart:
+    """Judge what is told of each of *count* replicas; every fourth service passes no ids on."""
+    return judge_sources(
+        *drawn(seed, count=count, balancer=balancer, per_source=per_source, ids=seed % 4 != 0, step=step)
+    )
 
 
 def covered(seed: int) -> dict[str, bool]:
@@ -87,13 +100,26 @@ def rows_of_breakers(judged: Iterable[tuple[float, float, Sequence[Judged]]]) ->
     return rows
 
 
+def rows_of_replicas(judged: Iterable[tuple[str, float, Sequence[Apart]]]) -> list[str]:
+    """Return the rows of the table about replicas behind one entry."""
+    rows = []
+    for balancer, per_source, each in judged:
+        right, wrong = sum(one.right for one in each), sum(one.wrong for one in each)
+        partly, withheld = sum(one.partly for one in each), sum(one.withheld for one in each)
+        steps, outside = sum(one.transitions for one in each), sum(one.misplaced for one in each)
+        rows.append(
+            f"| {balancer} | {per_source:.0f} | {right + wrong + partly + withheld} | {right} | {partly} "
+            f"| {withheld} | {wrong} | {_percent(steps - outside, steps)} ({steps}) |"
+        )
+    return rows
+
+
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def page(sequences: Sequence[str], kinds: Sequence[str], intervals: Sequence[str]) -> str:
-    """Return the page: the text beside this file with its tables."""
-    tables = {"sequences": sequences, "kinds": kinds, "intervals": intervals}
+def page(**tables: Sequence[str]) -> str:
+    """Return the page: the text beside this file with its *tables*."""
     return TEXT.read_text().format(**{name: "\n".join(rows) for name, rows in tables.items()})
 
 
@@ -119,17 +145,45 @@ def main(_: list[str]) -> list[dict[str, Any]]:
         ]
         kinds = {kind: each(partial(one_other, kind=kind), OF_A_KIND) for kind in OTHERS}
         inside = each(covered, RECORDINGS)
+        apart = [
+            (
+                balancer,
+                per_source,
+                [
+                    one
+                    for count in COUNTS
+                    for step in STEPS
+                    for one in each(
+                        partial(
+                            replicas_apart, count=count, balancer=balancer, per_source=per_source, step=step
+                        ),
+                        OF_REPLICAS,
+                        int(1000 * count + 100 * step),
+                    )
+                ],
+            )
+            for balancer in BALANCERS
+            for per_source in PER_SOURCE
+        ]
     good = [one for band, cache, some in grid for one in some if band >= 50 and cache <= 0.3]
     kinds = {"breaker": good, **kinds}
     PAGE.write_text(
-        page(rows_of_breakers(grid), [_kind_row(*item) for item in kinds.items()], _inside(inside))
+        page(
+            sequences=rows_of_breakers(grid),
+            kinds=[_kind_row(*item) for item in kinds.items()],
+            intervals=_inside(inside),
+            replicas=rows_of_replicas(apart),
+        )
     )
+    told_right = sum(one.right for _, _, some in apart for one in some)
+    told_wrong = sum(one.wrong for _, _, some in apart for one in some)
     right = sum(one.sequence_right for one in good)
     named = [one for some in kinds.values() for one in some]
     hit = sum(one.kind_right for one in named)
     return [
         _row("sequences right at 50 calls an open time and more", right, len(good), 0.99),
         _row("machines called by their names", hit, len(named), 0.98),
+        _row("states of single replicas, of those told", told_right, told_right + told_wrong, 0.99),
         _row("breakers called three-state", sum(one.machine.three_state for one in good), len(good), 0.99),
     ]
 

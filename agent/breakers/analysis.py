@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +18,14 @@ from agent.breakers.measures.properties import LIMITS, measure
 from agent.breakers.notes import notes
 from agent.breakers.reading import rates
 from agent.breakers.reading.paths import NONE, Paths, Traffic, calm_until, learn, of_link
+from agent.breakers.replicas.per_source import per_source, source_json, summary
 from agent.breakers.view import View, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.breakers.measures.isolation import Collateral
+    from agent.breakers.replicas.per_source import PerSource
     from agent.breakers.streams import Arrivals, Calls, FaultWindow, Ints, Phase
 
 SCHEMA = "gameday/breaker/1"
@@ -36,7 +38,8 @@ LANE_MAX = 6_000
 class Stream:
     """What was inferred about the breaker before one link, for one key ("" for all of the link's).
 
-    ``rows`` are its calls' rows in the recording; None where it has all of them.
+    ``rows`` are its calls' rows in the recording; None where it has all of them.  ``sources`` are the
+    replicas behind it, each with its states; where none of several is told ``sources_why`` says why.
     """
 
     key: str
@@ -45,6 +48,8 @@ class Stream:
     properties: Mapping[str, Property]
     findings: tuple[Finding, ...]
     rows: Ints | None = None
+    sources: tuple[PerSource, ...] = ()
+    sources_why: str = ""
 
     @property
     def name(self) -> str:
@@ -54,7 +59,14 @@ class Stream:
     @property
     def answer(self) -> str:
         """One paragraph for people."""
-        return plain_answer(self.view.settled, self.properties)
+        return " ".join(
+            said
+            for said in (
+                plain_answer(self.view.settled, self.properties),
+                summary(self.sources, self.sources_why),
+            )
+            if said
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +97,13 @@ def analyse(
     keys: Mapping[int, str] | None = None,
     told: Mapping[str, str] | None = None,
     phases: Sequence[Phase] = (),
+    peers: Sequence[str] = (),
 ) -> Answer:
     """Infer from the calls and from the arrivals on each link.
 
     *keys* are the names of the calls' keys, *told* is which link the calls for a key go over, as far as
-    somebody said so.  *phases* are those of the exercise; extra ones are played with one link only.
+    somebody said so.  *phases* are those of the exercise; extra ones are played with one link only.  *peers*
+    are the names of the arrivals' sources, by their number.
     """
     traffic = Traffic.of(calls, arrivals)
     links = traffic.links
@@ -113,10 +127,12 @@ def analyse(
         judged = [
             Stream(key="", link=" ".join(links), view=whole, properties=measure(whole.plain), findings=())
         ]
+    others = [each for each in by_key if not any(each is one for one in judged)]
+    judged = [_with_sources(each, peers) for each in judged]
     return Answer(
         whole=whole,
         judged=tuple(judged),
-        streams=(*judged, *(each for each in by_key if not any(each is one for one in judged))),
+        streams=(*judged, *others),
         across=across,
         isolation=isolation if len(links) > 1 or len(by_key) > 1 else None,
         notes=notes(traffic, paths, whole, keys or {}),
@@ -129,6 +145,11 @@ def _judged(seen: View, link: str, rows: Ints | None = None) -> Stream:
     return Stream(
         key="", link=link, view=seen, properties=properties, findings=find(seen, properties), rows=rows
     )
+
+
+def _with_sources(stream: Stream, peers: Sequence[str]) -> Stream:
+    found, why = per_source(stream.view.settled, peers)
+    return replace(stream, sources=found, sources_why=why)
 
 
 def _by_link(
@@ -299,6 +320,8 @@ def _stream_json(stream: Stream, wall_ahead_s: float) -> dict[str, Any]:
         ],
         "properties": _properties(stream),
         "answer": stream.answer,
+        "sources": [source_json(each, stream.view, wall_ahead_s) for each in stream.sources],
+        "sources_why": stream.sources_why,
     }
 
 

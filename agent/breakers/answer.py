@@ -30,6 +30,18 @@ def _breaker(view: View, properties: Mapping[str, Property]) -> str:
     return "It " + ", ".join(part for part in parts if part) + "." + _unseen(view)
 
 
+def openings_and_closings(view: View, properties: Mapping[str, Property]) -> str:
+    """Return what one of several replicas does, as far as its own calls tell."""
+    wait = properties["time_to_half_open_s"]
+    stays = _staying(view, properties)
+    if wait.low is not None and wait.high is not None and wait.high - wait.low > VAGUE * wait.high:
+        stays = f"stays open {seconds(wait.low)} to {seconds(wait.high)}"
+    parts = [_opening(properties), stays, _closing(properties)]
+    return "it " + ", ".join(part for part in parts if part) + "."
+
+
+VAGUE = 0.1
+"""A time whose bracket is wider than this share of it is told by both ends."""
 NAMES = {
     Kind.REPLICAS: "Several machines behind one entry",
     Kind.GRADUAL: "A gradual recovery",

@@ -22,10 +22,25 @@ def blurred(found: dict[str, Any], within_s: float) -> dict[str, Any]:
 
 
 def _stream(stream: dict[str, Any], within_s: float) -> dict[str, Any]:
-    return stream | {
-        "transitions": [_transition(each, within_s) for each in stream["transitions"]],
-        "properties": _properties(stream["properties"], within_s),
+    return _states(stream, within_s) | {"sources": [_source(each, within_s) for each in stream["sources"]]}
+
+
+def _source(source: dict[str, Any], within_s: float) -> dict[str, Any]:
+    openings = [_opening(each, within_s) for each in source["openings"]]
+    return _states(source, within_s) | {"openings": openings}
+
+
+def _states(of: dict[str, Any], within_s: float) -> dict[str, Any]:
+    return of | {
+        "transitions": [_transition(each, within_s) for each in of["transitions"]],
+        "properties": _properties(of["properties"], within_s),
     }
+
+
+def _opening(opening: dict[str, Any], within_s: float) -> dict[str, Any]:
+    lasted, by_s = opening["open_s"], 2 * within_s
+    wider = None if lasted is None else [max(0.0, lasted[0] - by_s), lasted[1] + by_s]
+    return _transition(opening, within_s) | {"open_s": wider}
 
 
 def _transition(step: dict[str, Any], within_s: float) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from agent.breakers.reading.decisions import (
 )
 from agent.breakers.reading.mapping import match
 from agent.breakers.reading.room import room
+from agent.breakers.replicas.sources import Apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,11 @@ class View:
         return recognition.recognise(
             self.plain
         )  # other rates and two faults at once look like other machines
+
+    @cached_property
+    def apart(self) -> Apart:
+        """What is known of the sources of requests, where replicas are behind one entry."""
+        return Apart(self)
 
     # the course
 

@@ -229,6 +229,7 @@ def _answer(recorder: Recorder, rate: Rate, wanted: Mapping[str, Any], sources: 
         keys=recorder.keys,
         told=recorder.told,
         phases=recorder.phases,
+        peers=recorder.peers(),
     )
     clock = recorder.clock()
     recorder.save()

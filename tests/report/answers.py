@@ -158,6 +158,30 @@ def several_links() -> dict[str, Any]:
     return to_json(analyse(calls, arrivals, [bad.fault], keys=keys), wall_ahead_s=T0)
 
 
+@functools.cache
+def _replicas() -> dict[str, Any]:
+    truth = simulate(
+        Design(replicas=3, open_s=1.5),
+        World(rate_rps=60.0, duration_s=25.0, fault_began=8.0, fault_ended=14.0),
+    )
+    peers = ("10.0.0.1", "10.0.0.2", "checkout-6d5f7c9b8-x2x7p")
+    return to_json(
+        analyse(truth.calls, {"dependency": truth.arrivals}, truth.faults, peers=peers), wall_ahead_s=T0
+    )
+
+
+def replicas() -> dict[str, Any]:
+    """Three replicas behind one entry, the states of each; of one a time in which they are not told."""
+    told = _replicas()
+    (stream,) = told["streams"]
+    last = stream["sources"][-1]
+    unknown = last | {"sequence": ["closed", "unknown", *last["sequence"][2:]]}
+    steps = [dict(each) for each in last["transitions"]]
+    steps[0]["to"] = steps[1]["from"] = "unknown"
+    sources = [*stream["sources"][:-1], unknown | {"transitions": steps}]
+    return told | {"streams": [stream | {"sources": sources}]}
+
+
 def played() -> dict[str, Any]:
     """A fault in which nobody could be told apart, and phases that are no faults."""
     told = well()
@@ -244,6 +268,7 @@ EXTREMES = (
     many_streams,
     whitebox,
     several_links,
+    replicas,
     played,
     another_machine,
     long_names,

@@ -193,6 +193,26 @@ def test_the_breakers_own_word_is_a_band_of_its_own(answers: Any, stories: dict[
     assert "resilience4j" in markdown(record)
 
 
+def test_each_replica_has_a_band_of_its_own(answers: Any, stories: dict[str, RunRecord]) -> None:
+    """On the page, in the memo, and in the words for those who cannot see the picture."""
+    told = answers.replicas()
+    record = stories["breaker"].with_(breaker=told)
+    answer = answer_of(told)
+    assert answer is not None
+    names = [each.source for each in answer.judged[0].sources]
+    assert names == ["10.0.0.1", "10.0.0.2", "checkout-6d5f7c9b8-x2x7p"]
+    text, page = markdown(record), html(record)
+    for name in ("10.0.0.1", "10.0.0.2", "7c9b8-x2x7p"):
+        assert re.search(rf"(?m)^\S*{re.escape(name)} +\N{{BOX DRAWINGS LIGHT HORIZONTAL}}", text)
+        assert f"{name}</text>" in page
+    assert all(f"Inferred states of {name}" in words.course(answer) for name in names)
+    assert "replica 10.0.0.1" in text
+    found = part(told, 0.0)
+    assert found is not None
+    assert found.untold
+    assert [each.name for each in found.streams[:2]] == ["replica 10.0.0.1", "replica 10.0.0.2"]
+
+
 def test_each_link_has_a_band_and_findings_say_where(
     pages: Any, answers: Any, stories: dict[str, RunRecord]
 ) -> None:

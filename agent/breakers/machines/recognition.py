@@ -33,6 +33,10 @@ BEFORE = 500
 PRIOR = 4.0
 """How much better than a breaker, in nats, another machine has to explain what was seen (55 to 1)."""
 SURE = 20.0
+APART = 12.0
+"""How much better states of their own, one a peer, have to explain what was seen than one state for all.
+That they do not says nothing: replicas that act in step look like one breaker that lets in as many trials.
+"""
 FEW_KEPT_BACK = 5
 CALM_EXCEPTIONS = 0.02
 DOUBTFUL_MAX = 0.5
@@ -100,7 +104,16 @@ def _scores(
     chained[Kind.BREAKER] = max(chained[Kind.BREAKER], _timed(view, decisions))
     # Nobody knows the number of replicas: the mean over all that are tried, not the best of them.
     chained[Kind.REPLICAS] = float(np.logaddexp.reduce(list(counts.values()))) - math.log(len(counts))
-    return {kind: fit.likelihood for kind, fit in fits.items()} | by_waits(view, chained)
+    found = {kind: fit.likelihood for kind, fit in fits.items()} | by_waits(view, chained)
+    return found | {Kind.REPLICAS: _by_source(view, found)}
+
+
+def _by_source(view: View, scores: Mapping[Kind, float]) -> float:
+    """Return the score of replicas: by what the arrivals of each explain, where they tell the source."""
+    waited = scores[Kind.REPLICAS]
+    if view.apart.hindered or (ahead := view.apart.ahead) < APART:
+        return waited
+    return max(scores[kind] for kind in (Kind.BREAKER, Kind.GRADUAL, Kind.REPLICAS)) + ahead
 
 
 def _aside(view: View) -> float:

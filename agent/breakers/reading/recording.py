@@ -59,17 +59,25 @@ def _calls(rows: Any, ahead: float) -> Calls:
     )
 
 
-def arrivals_of(entries: Sequence[dict[str, Any]]) -> Arrivals:
-    """Return the requests among the arrival log's *entries*."""
+def peers_of(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the addresses, or pods, that the requests among *entries* came from, the first first."""
+    return tuple(dict.fromkeys(_peer(each) for each in entries if each["kind"] == "request"))
+
+
+def _peer(entry: dict[str, Any]) -> str:
+    return str(entry["peer"]).rpartition(":")[0]
+
+
+def arrivals_of(entries: Sequence[dict[str, Any]], peers: Sequence[str] | None = None) -> Arrivals:
+    """Return the requests among the arrival log's *entries*; *peers* number the sources, if given."""
     requests = [each for each in entries if each["kind"] == "request"]
+    numbers = {peer: number for number, peer in enumerate(peers_of(requests) if peers is None else peers)}
     at = np.array([each["monotonic_at"] for each in requests], "f8")
-    peers = [each["peer"].rpartition(":")[0] for each in requests]
-    numbers = {peer: number for number, peer in enumerate(dict.fromkeys(peers))}
     return Arrivals(
         at=at,
         ended=at + np.array([each["took_s"] for each in requests], "f8"),
         status=np.array([each["status"] or 0 for each in requests], "i8"),
-        source=np.array([numbers[peer] for peer in peers], "i8"),
+        source=np.array([numbers[_peer(each)] for each in requests], "i8"),
         id=np.array([id_of(each["id"]) for each in requests], "u8"),
     )
 

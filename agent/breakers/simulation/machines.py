@@ -6,7 +6,7 @@ Times are seconds of the simulated clock.  Nothing of the inference is used here
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Design:
     close it.  ``late`` is what an outcome does that was admitted in an earlier state: ``ignored`` or
     ``counted``.  ``trickle`` is the share of calls that an open one lets through all the same.
     ``closes_by_check`` is how often an active check that finds the dependency well closes it (0: never).
+    Of several ``replicas`` each stays open ``open_step`` times as long as the one before.
 
     A ``sliding`` one keeps everybody out while ``threshold`` failures are younger than ``window``; a
     ``bulkhead`` lets ``threshold`` calls in at a time; a ``rate-limiter`` has ``threshold`` tokens that
@@ -54,7 +55,12 @@ class Design:
     trickle: float = 0.0
     closes_by_check: float = 0.0
     replicas: int = 1
+    open_step: float = 1.0
     hosts: int = 3
+
+    def of_replica(self, number: int) -> Design:
+        """Return how one of the replicas is built."""
+        return replace(self, open_s=self.open_s * self.open_step**number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

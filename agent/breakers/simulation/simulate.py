@@ -37,11 +37,14 @@ class World:
     are more of them after the first.  ``strangers_rps`` is another client of the dependency,
     ``checks_every_s`` how often its health is checked over the link (0: never), ``retries`` how often the
     service tries again, inside the machine, after a failure, each time with the chance ``retry_share``.
-    ``routing`` is how calls come to replicas: ``random`` or ``in turn``; ``one_peer`` is whether all
-    replicas come from one address.  A rejection takes ``reject_s`` on the average (exponential, and at
-    least half a millisecond), and ``degraded_share`` of them get an answer marked as degraded.  ``rates``
-    has the moments from which on it is called at another rate, in order, and those rates.  A rate limiter
-    (``limit_rps``) and a bulkhead (``room`` for so many calls) may stand before the machine; 0 is none.
+    ``routing`` is how calls come to replicas: ``random``, ``in turn``, ``by key`` (of ``keys``) or ``least
+    busy``; ``one_peer`` is whether all replicas come from one address, and with ``peers`` one replica comes
+    from several, now this one, now that one: they share its state.
+
+    A rejection takes ``reject_s`` on the average (exponential, and at least half a millisecond), and
+    ``degraded_share`` of them get an answer marked as degraded.  ``rates`` has the moments from which on it
+    is called at another rate, in order, and those rates.  A rate limiter (``limit_rps``) and a bulkhead
+    (``room`` for so many calls) may stand before the machine; 0 is none.
     """
 
     rate_rps: float = 30.0
@@ -64,6 +67,8 @@ class World:
     degraded_share: float = 0.0
     routing: str = "random"
     one_peer: bool = False
+    peers: int = 1
+    keys: int = 1
     hedge_after_s: float = 0.0
     rates: tuple[tuple[float, float], ...] = ()
     limit_rps: float = 0.0
@@ -112,6 +117,7 @@ class _Call:
     begun: float
     replica: int
     attempts_left: int
+    source: int
     generation: int = 0
 
 
@@ -126,7 +132,12 @@ class _Simulation:
     def __init__(self, design: Design, world: World) -> None:
         self._world, self._design = world, design
         self._dice = random.Random(world.seed)
-        self._machines = [machine_of(design, self._dice, world.rate_rps) for _ in range(design.replicas)]
+        self._machines = [
+            machine_of(design.of_replica(replica), self._dice, world.rate_rps)
+            for replica in range(design.replicas)
+        ]
+        self._busy = [0] * design.replicas
+        self._keys: dict[int, int] = {}
         self._waiting: list[deque[_Call]] = [deque() for _ in range(design.replicas)]
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
@@ -194,14 +205,15 @@ class _Simulation:
             if self._is_turned_away(number, now):
                 self._answer(number, now, now + REJECT_S, Outcome.STATUS, 429)
                 return
-            replicas = self._design.replicas
-            in_turn = self._world.routing == "in turn"
-            replica = number % replicas if in_turn else self._dice.randrange(replicas)
+            replica = self._replica_of(number)
             if self._world.coalesces and replica in self._asking:
                 self._joined.setdefault(self._asking[replica], []).append((number, now))
                 return
             self._asking[replica] = number
-            self._decide(_Call(number, now, replica, self._world.retries), now)
+            source = self._dice.randrange(self._world.peers) if self._world.peers > 1 else replica
+            self._decide(
+                _Call(number, now, replica, self._world.retries, 0 if self._world.one_peer else source), now
+            )
 
         return arrive
 
@@ -215,6 +227,20 @@ class _Simulation:
         self._tokens -= 1
         self._inside.add(number)
         return False
+
+    def _replica_of(self, number: int) -> int:
+        """Return to which replica the balancer leads a call."""
+        replicas, routing = self._design.replicas, self._world.routing
+        if self._world.keys > 1:
+            self._keys[number] = self._dice.randrange(self._world.keys)
+        if routing == "in turn":
+            return number % replicas
+        if routing == "by key":
+            return self._keys.get(number, 0) % replicas
+        lot = self._dice.randrange(replicas)
+        if routing == "least busy":
+            return min(range(replicas), key=lambda each: (self._busy[each], (each - lot) % replicas))
+        return lot
 
     def _decide(self, call: _Call, now: float) -> None:
         if self._design.kind == "ejection":
@@ -256,13 +282,15 @@ class _Simulation:
         asked = [self._asked(arrived)]
         if world.hedge_after_s and asked[0].ended > arrived + world.hedge_after_s:
             asked.append(self._asked(arrived + world.hedge_after_s))
+        self._busy[call.replica] += 1
         last = min((each.ended for each in asked if each.good), default=asked[-1].ended)
         good = any(each.good for each in asked)
         for each in asked:  # whoever is no longer waited for has its connection closed
             status = each.status if each.ended <= last else 0
-            self._note_arrival(call.replica, call.number, each.at, min(each.ended, last), status)
+            self._note_arrival(call.source, call.number, each.at, min(each.ended, last), status)
 
         def finish(at: float) -> None:
+            self._busy[call.replica] -= 1
             again = call.attempts_left and self._dice.random() < world.retry_share
             if not good and again:
                 call.attempts_left -= 1
@@ -303,15 +331,14 @@ class _Simulation:
     ) -> None:
         self._inside.discard(number)
         row = {"begun": begun, "ended": ended, "outcome": outcome, "status": status, "degraded": degraded}
-        for name, value in (row | {"key": 0, "id": number}).items():
+        for name, value in (row | {"key": self._keys.get(number, 0), "id": number}).items():
             self._calls[name].append(value)
         self._asking = {replica: asking for replica, asking in self._asking.items() if asking != number}
         for other, since in self._joined.pop(number, ()):
             self._answer(other, since, ended, outcome, status, degraded=degraded)
 
-    def _note_arrival(self, replica: int, number: int, at: float, ended: float, status: int) -> None:
+    def _note_arrival(self, source: int, number: int, at: float, ended: float, status: int) -> None:
         number = number if self._world.passes_ids_on else 0
-        source = 0 if self._world.one_peer else replica
         row = {"at": at, "ended": ended, "status": status, "source": source, "id": number}
         for name, value in row.items():
             self._arrivals[name].append(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.breakers.exercise.phases import EXTRAS, PURPOSES
 from agent.breakers.reading.live import view_of
-from agent.breakers.reading.recording import arrivals_of, calls_of, id_of
+from agent.breakers.reading.recording import arrivals_of, calls_of, id_of, peers_of
 from agent.breakers.streams import Phase
 from agent.model import NoTargets
 from agent.traffic.samples import FILE
@@ -122,8 +122,15 @@ class Recorder:
 
     def arrivals(self) -> dict[str, Arrivals]:
         """Return the arrivals on each link so far."""
-        entries = [*self._entries, *self._open]
-        return {link: arrivals_of([each for each in entries if each["link"] == link]) for link in self.links}
+        entries, peers = [*self._entries, *self._open], self.peers()
+        return {
+            link: arrivals_of([each for each in entries if each["link"] == link], peers)
+            for link in self.links
+        }
+
+    def peers(self) -> tuple[str, ...]:
+        """Return what the sources of arrivals are called, by their number; the same on every link."""
+        return peers_of([*self._entries, *self._open])
 
     def clock(self) -> dict[str, Any] | None:
         """Return how well the clocks of arrivals are known, None where they are this host's."""

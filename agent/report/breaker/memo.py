@@ -73,13 +73,15 @@ def picture(
     """Yield a block of text in which every line has one cell for each part of the time."""
     lines = [("fault", _cells(span, ((f.since, f.until, "\N{DARK SHADE}") for f in answer.faults)))]
     for stream in streams[:MOST_LINKS]:
-        name = _name(stream.link) if len(streams) > 1 and stream.link else "inferred"
+        link = _name(stream.link) if len(streams) > 1 and stream.link else "inferred"
         untold = [
             Stretch(state="", since=f.since, until=f.until)
             for f in (*answer.faults, *answer.phases)
             if not f.seen
         ]
-        lines.append((name, _states(span, [*stream.stretches(*(answer.span or span)), *untold])))
+        for each in stream.with_states:
+            name = words.replica(each, NAME_PX - 2).replace("`", "'") or link
+            lines.append((name, _states(span, [*each.stretches(*(answer.span or span)), *untold])))
     lines += [
         (
             _name(each.kind),

@@ -143,7 +143,7 @@ def part(data: Mapping[str, Any] | None, started_at: float) -> Part | None:
         readers=tuple(map(_reader, answer.readers)),
         machine=words.machine(answer),
         streams=tuple(_stream(answer, each) for each in keyed[:MOST_STREAMS]),
-        untold=bool(answer.readers or answer.untold),
+        untold=bool(answer.readers or answer.untold) or any(words.UNTOLD in each.sequence for each in keyed),
         few=FEW_STREAMS,
         hidden=max(0, len(keyed) - MOST_STREAMS),
         mapped=words.mapped(answer),

@@ -58,9 +58,10 @@ def state_rows(answer: Answer, streams: Sequence[Stream], time: Scale, top: floa
     """Draw the inferred states, and under them what each reader saw the breaker say of itself."""
     rows: list[Row] = []
     for stream in streams[:MOST_LINKS]:
-        at = top + sum(row.height for row in rows)
-        name = brief(stream.link, 12) if len(streams) > 1 and stream.link else "Inferred"
-        rows.append(_inferred_row(answer, stream, name, time, at))
+        link = brief(stream.link, 12) if len(streams) > 1 and stream.link else "Inferred"
+        for each in stream.with_states:
+            at = top + sum(row.height for row in rows)
+            rows.append(_inferred_row(answer, each, words.replica(each, 12) or link, time, at))
     for reader in answer.readers:
         at = top + sum(row.height for row in rows)
         rows.append(_reader_row(answer, reader, time, at))
@@ -70,15 +71,16 @@ def state_rows(answer: Answer, streams: Sequence[Stream], time: Scale, top: floa
 def _inferred_row(answer: Answer, stream: Stream, name: str, time: Scale, top: float) -> Row:
     found = stream.stretches(*(answer.span or (time.low, time.high)))
     row = bands.states_row(name, found, stream.steps, time, top)
-    untold = [] if found else [_not_told(answer, time, top)]
+    untold = [] if found else [_not_told(answer, stream, time, top)]
     covered = bands.unseen(answer.untold, time, top)
     return Row(height=row.height, shapes=[*row.shapes, *untold, *covered])
 
 
-def _not_told(answer: Answer, time: Scale, top: float) -> Shape:
+def _not_told(answer: Answer, stream: Stream, time: Scale, top: float) -> Shape:
     """Say in place of states why there are none, as long as the room allows."""
     said = "no states are told"
-    why = f"{said}: {words.MACHINES.get(answer.machine, 'nothing was seen')}"
+    machine = f"{said}: {words.MACHINES.get(answer.machine, 'nothing was seen')}"
+    why = brief(stream.says, 200) if stream.source else machine
     fits = width_px(why) < time.last - time.first - 8
     return text(time.first + 4, top + 13, why if fits else said, "row-note")
 

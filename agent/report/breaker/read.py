@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.report.breaker.states import Reader, Step, Stretch
 
 MOST_STREAMS, MOST_FINDINGS, MOST_PROPERTIES = 50, 60, 60
-MOST_CALLS, MOST_EACH, MOST_FAULTS = 20, 500, 200
+MOST_CALLS, MOST_EACH, MOST_FAULTS, MOST_SOURCES = 20, 500, 200, 8
 LANES = (
     "let_through_well",
     "let_through_failed",
@@ -43,7 +43,10 @@ class Property:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """The states and properties of the breaker for one key; "" is all of them."""
+    """The states and properties of the breaker for one key; "" is all of them.
+
+    ``sources`` are the replicas behind it, each with its states; of such a one ``source`` is the name.
+    """
 
     key: str
     link: str
@@ -51,6 +54,13 @@ class Stream:
     steps: tuple[Step, ...]
     properties: tuple[Property, ...]
     says: str
+    source: str = ""
+    sources: tuple[Stream, ...] = ()
+
+    @property
+    def with_states(self) -> tuple[Stream, ...]:
+        """Whose states are shown: those of its replicas, if they are told."""
+        return self.sources or (self,)
 
     def stretches(self, since: float, until: float) -> list[Stretch]:
         """Return its states over that time."""
@@ -157,9 +167,10 @@ class Answer:
 
     @property
     def keyed(self) -> tuple[Stream, ...]:
-        """The streams of single keys, and of links where there are several."""
+        """The streams of single keys and replicas, and of links where there are several."""
         apart = self.judged if len(self.judged) > 1 else ()
-        return (*apart, *(each for each in self.streams if each not in self.judged))
+        replicas = [source for each in self.judged for source in each.sources]
+        return (*apart, *replicas, *(each for each in self.streams if each not in self.judged))
 
     @property
     def other_phases(self) -> tuple[Fault, ...]:
@@ -181,7 +192,8 @@ class Answer:
         """From the first thing that has a time to the last."""
         ends = self.raster.ends
         ends += [at for fault in self.faults for at in (fault.since, fault.until)]
-        ends += [at for each in self.streams for step in each.steps for at in (step.after, step.before)]
+        shown = [each for stream in self.streams for each in stream.with_states]
+        ends += [at for each in shown for step in each.steps for at in (step.after, step.before)]
         return (min(ends), max(ends)) if ends and max(ends) > min(ends) else None
 
 
@@ -218,6 +230,10 @@ def _stream(data: Mapping[str, Any]) -> Stream:
         steps=tuple(each for step in items(data.get("transitions"))[:MOST_STEPS] if (each := step_of(step))),
         properties=_properties(data.get("properties")),
         says=text(data.get("answer"), 1_500),
+        source=text(data.get("source"), 120),
+        sources=tuple(
+            _stream({**source, "sources": ()}) for source in items(data.get("sources"))[:MOST_SOURCES]
+        ),
     )
 
 

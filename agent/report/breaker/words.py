@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.report.breaker.states import Reader
     from agent.report.strips import State
 
+UNTOLD = "unknown"
 STATES = {"closed": "closed", "open": "open", "half_open": "half-open"}
 MACHINES = {
     "slow-call": "a breaker that counts slow calls",
@@ -131,19 +132,29 @@ def property_says(each: Property) -> str:
 
 def course(answer: Answer) -> str:
     """Return the states in order and the plain answer, for those who cannot see the raster."""
-    said = " ".join(_sequence(each, several=len(answer.judged) > 1) for each in answer.judged[:8])
+    shown = [each for stream in answer.judged[:8] for each in stream.with_states]
+    said = " ".join(_sequence(each, several=len(answer.judged) > 1) for each in shown)
     return f"{said or 'No state was inferred.'} {answer.says}".strip()
+
+
+def replica(stream: Stream, most: int) -> str:
+    """Return what a replica is called in *most* letters, "" where it is none: of a long one the end."""
+    name = stream.source
+    return name if len(name) <= most else f"\N{HORIZONTAL ELLIPSIS}{name[1 - most :]}"
 
 
 def _sequence(stream: Stream, *, several: bool) -> str:
     names = [state(each) for each in stream.sequence]
     more = f" and {len(names) - 60:,} more" if len(names) > 60 else ""
     where = f" on {stream.link}" if several and stream.link else ""
+    where = f" of {brief(stream.source, 80)}" if stream.source else where
     return f"Inferred states{where}: {', '.join(names[:60]) or 'none'}{more}."
 
 
 def path(stream: Stream) -> str:
     """Return which calls a stream is about."""
+    if stream.source:
+        return f"replica {stream.source}"
     if not stream.key:
         return f"link {stream.link}" if stream.link else "all calls"
     return f"{stream.key} (link {stream.link})" if stream.link else stream.key
