@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 FAIL_FAST_LIMIT_MS = 100.0
 LEAK_LIMIT = 0.05
 BUDGET_LIMIT = 10
+ONCE = "; a crowd was seen only once"
+SEVERAL = 3
+"""A crowd that was seen once is chance, but where all who came were let in so often."""
 AMPLIFICATION_LIMIT = 2.0
 BASELINE_CALLS = 50
 FEW_CALLS = 30
@@ -95,14 +98,15 @@ def half_open_budget(view: View) -> Property:
     bounded = family != "admit"
     crowds = sum(each.admitted > BUDGET_LIMIT for each in telling)
     enough = bounded and crowds == 0
+    too_many = crowds > 1 or (crowds == 1 and not bounded and len(telling) >= SEVERAL)
     return Property(
         unit="calls",
         estimate=float(most),
         low=float(most),
         high=float(most) if bounded else None,
         n=len(telling),
-        status=Status.FAIL if crowds > 1 else Status.PASS if enough else Status.INCONCLUSIVE,
-        why=trials.FAMILIES[family] + ("; a crowd was seen only once" if crowds == 1 else ""),
+        status=Status.FAIL if too_many else Status.PASS if enough else Status.INCONCLUSIVE,
+        why=trials.FAMILIES[family] + ONCE * (crowds == 1 and not too_many),
         more={"family": family, "each": [(each.admitted, each.offered) for each in telling]},
     )
 

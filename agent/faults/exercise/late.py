@@ -39,7 +39,7 @@ BEFORE_S = 0.05
 """So long before trials fail nobody calls any more."""
 MANY = 10
 """Where it opens on no fixed count of failures, so many fail in a row."""
-HALF = 0.5
+HALF, TURN = 0.5, 2
 
 
 class LateResults:
@@ -52,7 +52,7 @@ class LateResults:
         """Requests fail at once while others, from before or among them, succeed late; again and again.
 
         By turns all fail once some are on their way, which opens one that counts failures in a row; and most
-        do all the time, which opens one that counts shares.
+        do all the time, which opens one that counts shares.  What suits it comes twice as often.
         """
         seen = self._exercise.look()
         in_a_row, share = _in_a_row(seen), 1.0
@@ -61,7 +61,7 @@ class LateResults:
             self._rounds.recorder.begin("late-success")
             asked_at = time.monotonic()
             began = self._exercise.inject("slow", direction="upstream", latency_ms=1000 * late_s)
-            all_fail = n % 2 == (in_a_row is None)
+            all_fail = (n % 3 == TURN) == (in_a_row is None)
             if all_fail:
                 time.sleep(max(0.0, some - (began - asked_at)))  # the other one takes as long to come
             self._exercise.inject("error", toxicity=1.0 if all_fail else MOSTLY)
