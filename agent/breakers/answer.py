@@ -105,20 +105,27 @@ def _spread(count: Property) -> str:
     return f"{min(high for _, high in each):.0f} to {max(low for low, _ in each):.0f}"
 
 
+ONE_TIME = {
+    "constant": "stays open {}",
+    "from trials": "stays open {}, after a trial counted from its start",
+    "until well": "stays open while the dependency fails, and {} or so more: a check closes it",
+}
+"""How it is said where one time is all there is to say."""
+
+
 def _staying(view: View, properties: Mapping[str, Property]) -> str:
     wait = properties["time_to_half_open_s"]
     if wait.estimate is None and State.HALF_OPEN in view.course.sequence:
         return "stays open for a time that cannot be told, for it opened out of sight"
     if wait.estimate is None:
         return "then was not seen to try again"
-    pattern = {"growing": ", longer each time", "varying": ", not always the same", "by kind": ""}
-    if wait.more["pattern"] == "constant":
-        return f"stays open {seconds(wait.estimate)}"
-    if wait.more["pattern"] == "from trials":
-        return f"stays open {seconds(wait.estimate)}, after a trial counted from its start"
+    pattern = str(wait.more["pattern"])
+    if said := ONE_TIME.get(pattern):
+        return said.format(seconds(wait.estimate))
     if isinstance(by_kind := wait.more["by_kind"], dict) and by_kind:
         return "stays open " + _each_kind(by_kind)
-    return f"stays open {seconds(wait.low)} to {seconds(wait.high)}{pattern[str(wait.more['pattern'])]}"
+    how = {"growing": ", longer each time", "varying": ", not always the same", "by kind": ""}
+    return f"stays open {seconds(wait.low)} to {seconds(wait.high)}{how[pattern]}"
 
 
 def _each_kind(brackets: Mapping[str, tuple[float, float]]) -> str:
@@ -135,7 +142,7 @@ def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 def _trying(properties: Mapping[str, Property]) -> str:
     budget = properties["half_open_budget"]
-    if budget.low is None:
+    if budget.low is None or properties["time_to_half_open_s"].more.get("pattern") == "until well":
         return ""
     calls = "1 call" if budget.low == 1 else f"{budget.low:.0f} calls"
     if budget.estimate is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.courses.course import follow
+from agent.breakers.courses.lateness import seen_late
 from agent.breakers.machines import recognition
 from agent.breakers.reading import asking, rates
 from agent.breakers.reading.decisions import (
@@ -228,7 +229,9 @@ class View:
 
 def course_of(calls: Calls, asked: Decisions, baseline: Baseline, faults: Sequence[FaultWindow]) -> Course:
     """Return the course of states behind the decisions *asked* for."""
-    return follow(asked, baseline, clearly_kept_back(calls, asked, baseline, faults))
+    first = min((fault.began for fault in faults), default=np.inf)
+    clear = clearly_kept_back(calls, asked, baseline, faults)
+    return follow(asked, baseline, clear, late_s=seen_late(asked, first))
 
 
 def view(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.courses.closings import bounded
+from agent.breakers.courses.lateness import with_earlier
 from agent.breakers.courses.pauses import MIXED_IN_A_ROW_MAX, without_pauses
 from agent.breakers.courses.states import JUST_S, Course, State, Stretch, Transition
 
@@ -32,21 +33,21 @@ ASIDE_HARDLY = 0.005
 """A row of aside answers less likely than this is not one."""
 ROW_MAX = 200
 ON_THE_WAY_S = 0.02
-"""From the decision in the service to the arrival at the link, at most."""
+"""From the decision in the service to the arrival at the link, at most, if it is not seen to take longer."""
 TOLD_S = 0.003
 """From the end of a trial at the link until the service knows of it, at most."""
 BESIDE_S = 0.1
 """A rejection that took longer waited for something: it was decided at its end, not when it came."""
 
 
-def follow(decisions: Decisions, baseline: Baseline, clear: Flags) -> Course:
+def follow(decisions: Decisions, baseline: Baseline, clear: Flags, *, late_s: float = 0.0) -> Course:
     """Return the course of the one breaker behind *decisions*; O(n log n).
 
-    *clear* says which calls were answered as nothing but a rejection is.
+    *clear* says which calls were answered as nothing but a rejection is, *late_s* how late they are seen.
     """
     bad = _bad_ends(decisions)
-    course = _Machine(decisions, baseline, clear, bad).course()
-    return bounded(without_pauses(course, decisions, bad), decisions)
+    course = _Machine(decisions, baseline, clear, bad, max(ON_THE_WAY_S, late_s)).course()
+    return with_earlier(bounded(without_pauses(course, decisions, bad), decisions), late_s)
 
 
 def _bad_ends(decisions: Decisions) -> Floats:
@@ -124,7 +125,9 @@ class _Trial:
 class _Machine:
     """Reads decisions one by one; each state has one method."""
 
-    def __init__(self, decisions: Decisions, baseline: Baseline, clear: Flags, bad: Floats) -> None:
+    def __init__(
+        self, decisions: Decisions, baseline: Baseline, clear: Flags, bad: Floats, on_the_way_s: float
+    ) -> None:
         self._at = decisions.at.tolist()
         self._begun = decisions.begun.tolist()
         self._done = decisions.done.tolist()
@@ -132,6 +135,7 @@ class _Machine:
         self._good = decisions.good.tolist()
         self._clear = clear.tolist()
         self._bad = bad.tolist()
+        self._on_the_way_s = on_the_way_s
         self._in_a_row = rejected_in_a_row(baseline, len(self._at))
         hardly = math.log(ASIDE_HARDLY) / math.log(aside_bound(baseline))
         self._sure = max(1, math.ceil(hardly)) if baseline.ambiguous else 1
@@ -196,7 +200,7 @@ class _Machine:
     def _was_let_in_before(self, row: int) -> bool:
         """Whether the call may have been let in just before it opened: it arrives a little later."""
         opened = self._transitions[-1].before if self._transitions else -math.inf
-        return bool(self._begun[row] <= opened and self._at[row] <= opened + ON_THE_WAY_S)
+        return bool(self._begun[row] <= opened and self._at[row] <= opened + self._on_the_way_s)
 
     def _half_open(self, row: int, forwarded: bool) -> None:  # noqa: FBT001
         if forwarded:

@@ -47,6 +47,8 @@ LATE_S = 1.0
 """So long after a fault it may open because of it."""
 TRIALS_MAX, TRIALS_S = 5, 2.0
 """Trials of a breaker that stays open only briefly are awaited for so long, up to so many."""
+CHECKED_S = 15.0
+"""So long a fault stays in where an active check keeps it open: it is not tried again before that is over."""
 RECOVER_MIN_S, RECOVER_WAITS = 10.0, 8.0
 """A recovery is given up after so many open times, and not before so many seconds."""
 
@@ -125,10 +127,10 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
     if not opened:
         return now - began >= patience_s(view, pace) and not _is_open(view)
     tried = [wait for wait in trials.waits(view) if wait.tried.before >= began]
-    enough = pace.trials_in(known_open_s(view))
-    return (len(tried) >= enough and len(opened) > enough) or now - began >= pace.fault_limit_s(
-        known_open_s(view)
-    )
+    known_s = known_open_s(view)
+    enough = pace.trials_in(known_s)
+    longest = CHECKED_S if trials.until_well(view.plain) else pace.fault_limit_s(known_s)
+    return (len(tried) >= enough and len(opened) > enough) or now - began >= longest
 
 
 def patience_s(view: View, pace: Pace) -> float:
@@ -182,7 +184,12 @@ def _is_open(view: View) -> bool:
 
 
 def known_open_s(view: View) -> float | None:
-    """The longest time it was surely seen to stay open, None if it never was."""
+    """The longest time it was surely seen to stay open, None if it never was.
+
+    Where it stays open as long as the dependency fails, what it takes after that.
+    """
+    if after := trials.until_well(view.plain):
+        return max(low for low, _ in after)
     # What an earlier rate told, until the rate that was kept has told it better.
     waits = trials.proper_waits(view.plain) or trials.proper_waits(view)
     return max((wait.low for wait in waits), default=None)

@@ -183,6 +183,8 @@ def time_to_half_open_s(view: View) -> Property:
     if not brackets:
         why = "it was not seen to try again after opening"
         return Property(unit="s", status=Status.INCONCLUSIVE, why=why)
+    if len(after := trials.until_well(view)) > 1:
+        return _until_well(after)
     pattern, by_kind = _pattern(view, waits)
     same = {"constant": brackets, "from trials": trials.from_trial_starts(view)}.get(pattern)
     both = mostly_common(same, MOSTLY if pattern == "from trials" else 0.9) if same else None
@@ -203,6 +205,20 @@ def time_to_half_open_s(view: View) -> Property:
         status=Status.PASS,
         why=said[pattern],
         more={"pattern": pattern, "by_kind": by_kind, "each": brackets},
+    )
+
+
+def _until_well(after: Sequence[tuple[float, float]]) -> Property:
+    """Tell how much longer than its dependency fails it stays open."""
+    return Property(
+        unit="s",
+        estimate=sum(median_bracket(after)) / 2,
+        low=min(low for low, _ in after),
+        high=max(high for _, high in after),
+        n=len(after),
+        status=Status.PASS,
+        why="after the fault's end, however long that lasts: an active check has it try, and nothing before",
+        more={"pattern": "until well", "by_kind": {}, "each": list(after)},
     )
 
 

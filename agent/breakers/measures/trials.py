@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.courses.states import State
+from agent.breakers.measures.estimate import common
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,10 @@ CROWD = 5
 CLOCK_ERROR_S = 0.01
 EARLY = 0.25
 """A trial after less than this share of the longest wait so far was no trial but a leak."""
+CHECKS_MIN = 10
+"""So many requests that are nobody's call may be active checks."""
+FAR_LONGER = 5.0
+"""Open so many times as long under a fault as after it, it waited for its end, and not for an open time."""
 QUEUED_SHARE = 0.5
 MIXED = 5
 ADMITS = 0.25
@@ -121,6 +126,28 @@ def proper_waits(view: View) -> list[Wait]:
     """Return each time it was open until a trial; leaks are left out."""
     found = waits(view)
     return [wait for wait, leak in zip(found, _leaky(found), strict=True) if not leak]
+
+
+def until_well(view: View) -> list[tuple[float, float]]:
+    """Return how long after its fault's end it let somebody in, each time; [] where it has a time of its own.
+
+    An active check closes it: it never tries while the dependency fails, however long that is, and soon
+    after does.  Without requests that are nobody's call there is no such check.
+    """
+    mapping = view.mapping
+    if mapping.beat is None and (not mapping.by_id or mapping.strangers < CHECKS_MIN):
+        return []
+    found, waited = [], []
+    for wait in proper_waits(view):
+        fault = view.fault_at(wait.opened.before)
+        if fault is None:
+            continue
+        rest_s = wait.tried.before - fault.ended
+        if wait.tried.after < fault.ended or fault.ended - wait.opened.before < FAR_LONGER * rest_s:
+            return []
+        found.append((max(0.0, wait.tried.after - fault.ended), rest_s))
+        waited.append(wait.bracket)
+    return [] if len(waited) > 1 and common(waited) else found
 
 
 def from_trial_starts(view: View) -> list[tuple[float, float]]:
