@@ -26,7 +26,12 @@ def _breaker(view: View, properties: Mapping[str, Property]) -> str:
         return _other_machine(view)
     if State.OPEN not in view.course.sequence:
         return _never_opened(view, properties["failures_to_open"])
-    parts = [_opening(properties), _staying(view, properties), _trying(properties), _closing(properties)]
+    parts = [
+        _opening(view, properties),
+        _staying(view, properties),
+        _trying(properties),
+        _closing(properties),
+    ]
     return "It " + ", ".join(part for part in parts if part) + "." + _unseen(view)
 
 
@@ -87,16 +92,19 @@ def _never_opened(view: View, opening: Property) -> str:
     return said + _unseen(view)
 
 
-def _opening(properties: Mapping[str, Property]) -> str:
+def _opening(view: View, properties: Mapping[str, Property]) -> str:
     count, time = properties["failures_to_open"], properties["time_to_open_s"]
     if count.estimate is None:
         return "was seen open"
+    within = f" within {seconds(time.high)} of the fault" if time.high is not None else ""
+    if view.machine.kind is Kind.SLOW_CALL:
+        return f"opens when calls are slow, whatever comes of them,{within}"
     said = f"opens after {span(count)} {'failure' if count.high == 1 else 'failures'}"
     if not count.more.get("constant"):
         said = f"opens after a varying number of failures ({_spread(count)})"
     if count.more.get("without"):
         said += ", or with none when calls are slow,"
-    return said + (f" within {seconds(time.high)} of the fault" if time.high is not None else "")
+    return said + within
 
 
 def _spread(count: Property) -> str:

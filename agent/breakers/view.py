@@ -217,6 +217,11 @@ class View:
         return np.searchsorted(began, at, "right") - np.searchsorted(done, at, "right")
 
     @cached_property
+    def late_s(self) -> float:
+        """How late, in seconds, what the service decides or learns is seen."""
+        return seen_late(self.asked, min((fault.began for fault in self.faults), default=np.inf))
+
+    @cached_property
     def in_fault(self) -> Flags:
         """Which decisions fell into a fault."""
         return within(self.asked.at, self.faults)

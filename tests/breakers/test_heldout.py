@@ -20,6 +20,7 @@ from agent.breakers.findings import find
 from agent.breakers.machines.kinds import Kind
 from agent.breakers.measures.properties import measure
 from agent.breakers.reading.mapping import match
+from agent.breakers.view import view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +50,13 @@ KINDS = {
     "mercari": Kind.BREAKER,
     "moleculer": Kind.BREAKER,
     "mollitia": Kind.BREAKER,
+    "oxy": Kind.GRADUAL,
+    "pekko": Kind.BREAKER,
     "pybreaker": Kind.BREAKER,
     "rubyist-rate": Kind.BREAKER,
     "sentinel-count": Kind.BREAKER,
+    "sentinel-slow": Kind.SLOW_CALL,
+    "varnish": Kind.BREAKER,
     "vertx": Kind.BREAKER,
 }
 """What each recording is of."""
@@ -66,14 +71,18 @@ LOGGED = (
     "mercari",
     "moleculer",
     "mollitia",
+    "pekko",
     "pybreaker",
     "rubyist-rate",
     "sentinel-count",
+    "sentinel-slow",
     "vertx",
 )
 """Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
 NAMELESS = {"failsafe-rate", "pybreaker"}
 """Those that passed no ids on."""
+CHECKED = {"varnish"}
+"""Those over whose link active checks came, which have no steady beat and are taken for calls without ids."""
 FOUND = {
     "apache-balancer": {"half-open-stampede", "late-failure-rearms", "relapses-on-late-failures"},
     "cockatiel": {"half-open-waiters"},
@@ -92,6 +101,8 @@ FOUND = {
     "mercari": {"half-open-stampede", "needs-a-rate-to-open"},
     "pybreaker": {"client-errors-mask-failures", "serialises-calls"},
     "sentinel-count": {"cancelled-calls-open-it", "needs-a-rate-to-open"},
+    "sentinel-slow": {"errors-not-counted"},
+    "varnish": {"client-errors-open-it", "errors-not-counted"},
     "vertx": {"client-errors-mask-failures"},
 }
 """What is really wrong with them; nothing is with the others."""
@@ -103,7 +114,12 @@ SAYS = {
     "mercari": "opens after a varying number of failures (8 to 14)",
     "mollitia": "opens after 10 failures, or with none when calls are slow,",
     "interlock": "stays open 2.0 s, then lets 1 call through",
+    "oxy": "after being open for 3.3 s it lets in a share",
+    "pekko": "opens after 5 failures",
     "pybreaker": "Not told for refuse",
+    "sentinel-count": "opens after 50 failures",
+    "sentinel-slow": "opens when calls are slow, whatever comes of them,",
+    "varnish": "stays open while the dependency fails, and 1.0 s or so more: a check closes it",
     "vertx": "opens after 5 failures",
 }
 """A part of the plain answer."""
@@ -152,16 +168,17 @@ def test_the_plain_answer_is_what_its_configuration_says(name: str, seen: Record
     assert SAYS[name] in plain_answer(plain, measure(plain))
 
 
-@pytest.mark.parametrize("name", sorted(set(KINDS) - NAMELESS))
+@pytest.mark.parametrize("name", sorted(set(KINDS) - NAMELESS - CHECKED))
 def test_without_ids_hardly_a_call_is_mistaken_for_let_through_or_kept_back(
     name: str, seen: Recorded
 ) -> None:
     """With the ids taken away, of a service that passed them on."""
-    view = seen.view
-    assert view.mapping.by_id, name
-    nameless = replace(view.arrivals, id=np.zeros_like(view.arrivals.id))
+    whole = seen.view
+    assert whole.mapping.by_id, name
+    nameless = replace(whole.arrivals, id=np.zeros_like(whole.arrivals.id))
     known, told = (
-        np.isin(np.arange(len(view.calls)), each.call) for each in (view.mapping, match(view.calls, nameless))
+        np.isin(np.arange(len(whole.calls)), each.call)
+        for each in (whole.mapping, match(whole.calls, nameless))
     )
     assert (known != told).mean() < MISTAKEN_SHARE
 
@@ -172,6 +189,24 @@ def test_an_opening_right_after_a_fault_is_late_and_no_relapse(name: str, seen: 
     measured = measure(seen.view.plain)
     assert measured["relapses"].estimate == 0, name
     assert measured["flaps"].estimate == 0
+
+
+@pytest.mark.parametrize("name", ["varnish"])
+def test_a_fault_that_an_active_check_sits_out_is_soon_over(name: str, seen: Recorded) -> None:
+    """How long it stays open is how long the fault stays in, which must not feed on itself."""
+    known_s = protocol.known_open_s(seen.view)
+    assert known_s is not None, name
+    assert known_s < 2.0
+    fault = next(each for each in seen.view.faults if each.kind == "reset")
+    calls, arrivals = seen.view.calls, seen.view.arrivals
+    meanwhile = view(
+        calls.where(calls.ended < fault.ended),
+        arrivals.where(arrivals.at < fault.ended),
+        [each for each in seen.view.faults if each.began < fault.began] + [replace(fault, ended=np.inf)],
+    )
+    begun, pace = fault.began, protocol.Pace()
+    assert not protocol.fault_is_enough(meanwhile, pace, begun, begun + protocol.CHECKED_S - 1)
+    assert protocol.fault_is_enough(meanwhile, pace, begun, begun + protocol.CHECKED_S)
 
 
 @pytest.mark.parametrize(("name", "patience_s"), [("pybreaker", 6.0), ("hystrix", 9.7)])

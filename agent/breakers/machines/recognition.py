@@ -46,6 +46,8 @@ WELL_KNOWN = 0.2
 """The share of doubtful matches to come to, which goes with the rate."""
 MOSTLY = 0.8
 """So large a share of the open times of a gradual recovery has to agree on one."""
+ENOUGH_FAILURES = 50
+"""So many failures that came at once, and opened nothing, are none that count."""
 SLOWER = 2.5
 """Calls are slow that take so many times as long as in the baseline."""
 
@@ -234,17 +236,24 @@ def _said_of_gradual(view: View) -> tuple[str, dict[str, object]]:
 
 
 def _breaker(view: View) -> tuple[Kind, str, dict[str, object]]:
-    """Return what opens it: failures, or calls that take long and come out well."""
+    """Return what opens it: failures, or calls that take long, whatever comes of them."""
     openings = view.steps_of(State.CLOSED, State.OPEN)
     calm = view.latency_s[view.calm & view.asked.forwarded]
-    usual = float(np.median(calm)) if len(calm) else np.inf
-    slow = 0
+    long_s = SLOWER * float(np.median(calm)) if len(calm) else np.inf
+    slow = without = 0
     for stretch, _, step in openings:
         failed = np.searchsorted(view.failed_done, [view.asked.at[stretch.first], step.before + 0.005])
         rows = np.arange(max(stretch.first, stretch.end - 10), stretch.end)
         recent = view.latency_s[rows[view.asked.forwarded[rows]]]
-        slow += bool(failed[0] == failed[1] and len(recent) and np.median(recent) > SLOWER * usual)
-    more: dict[str, object] = {"openings": len(openings), "openings_without_a_failure": slow}
-    if slow and slow == len(openings):
-        return Kind.SLOW_CALL, f"it opened {slow} times with no failure at all, when calls took long", more
+        took_long = len(recent) > 0 and float(np.median(recent)) > long_s
+        slow += took_long
+        without += took_long and bool(failed[0] == failed[1])
+    more: dict[str, object] = {"openings": len(openings), "openings_without_a_failure": without}
+    if without and without == len(openings):
+        why = f"it opened {without} times with no failure at all, when calls took long"
+        return Kind.SLOW_CALL, why, more
+    at_once = view.in_fault & view.asked.forwarded & ~view.asked.good & (view.latency_s <= long_s)
+    if without and slow == len(openings) and at_once.sum() >= ENOUGH_FAILURES:
+        why = f"it opened {often(slow)} when calls took long, on none of {int(at_once.sum())} quick failures"
+        return Kind.SLOW_CALL, why, more
     return Kind.BREAKER, f"closed, open and half-open explain it; it opened {often(len(openings))}", more

@@ -74,13 +74,15 @@ def _openings(view: View) -> list[tuple[Stretch, Stretch, Transition]]:
 
 
 def _failures_before(view: View, step: Transition) -> tuple[float, float]:
+    """Return how few and how many failed in a row; a success may have been known before it was seen."""
     latest = step.before + GUARD_S
     good, failed = view.good_done, view.failed_done
     last_good = int(np.searchsorted(good, latest, "right"))
-    since = int(np.searchsorted(failed, good[last_good - 1], "right")) if last_good else 0
-    by_end = int(np.searchsorted(failed, latest, "right")) - since
+    seen = good[last_good - 1] if last_good else -np.inf
+    since, at_first = (int(np.searchsorted(failed, at, "right")) for at in (seen, seen - view.late_s))
+    by_end = int(np.searchsorted(failed, latest, "right"))
     by_start = int(np.searchsorted(failed, step.after - GUARD_S, "right")) - since
-    return float(min(max(by_start, 0) + 1, by_end)), float(by_end)
+    return float(min(max(by_start, 0) + 1, by_end - since)), float(by_end - at_first)
 
 
 def _never_opened(view: View, unit: str) -> Property:
