@@ -35,6 +35,7 @@ KINDS = {
     "apache-balancer": Kind.BREAKER,
     "cockatiel": Kind.BREAKER,
     "cockatiel-bulkhead": Kind.BREAKER,
+    "easegress-count": Kind.BREAKER,
     "failsafe-rate": Kind.BREAKER,
     "failsafe-ratio": Kind.BREAKER,
     "failsafe-rs": Kind.BREAKER,
@@ -63,6 +64,7 @@ KINDS = {
 LOGGED = (
     "cockatiel",
     "cockatiel-bulkhead",
+    "easegress-count",
     "failsafe-rate",
     "failsafe-ratio",
     "failsafe-rs",
@@ -79,7 +81,7 @@ LOGGED = (
     "vertx",
 )
 """Those whose own log has every state; pybreaker's without two trials that looked like rejections."""
-NAMELESS = {"failsafe-rate", "pybreaker"}
+NAMELESS = {"easegress-count", "failsafe-rate", "pybreaker"}
 """Those that passed no ids on."""
 CHECKED = {"varnish"}
 """Those over whose link active checks came, which have no steady beat and are taken for calls without ids."""
@@ -108,6 +110,7 @@ FOUND = {
 """What is really wrong with them; nothing is with the others."""
 SAYS = {
     "apache-balancer": "opens after 1 failure within",
+    "easegress-count": "opens after 12 failures",
     "hystrix": "stays open 2.0 s, after a trial counted from its start",
     "hystrix-go": "stays open 2.0 s, after a trial counted from its start",
     "lighttpd": "stays open for a time that cannot be told, for it opened out of sight",

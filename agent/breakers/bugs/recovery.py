@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers.bugs.detector import detector
+from agent.breakers.bugs.detector import LIKELY, SURE, detector
 from agent.breakers.bugs.half_open import results_counted_late
 from agent.breakers.bugs.rows import shown
 from agent.breakers.courses.states import State
@@ -138,13 +138,12 @@ def relapses_on_late_failures(view: View, properties: Mapping[str, Property]) ->
     first = moved[0]
     admitted = view.asked.forwarded & (view.asked.at > first.since) & (view.asked.at < first.until)
     over = max((fault.ended for fault in view.faults if fault.ended < first.until), default=first.since)
-    return replace(
-        shown(
-            view,
-            first.rows | admitted,
-            f"{len(moved)} of {len(seen)} times it opened again when calls from before it had closed failed, "
-            f"once {first.until - over:.1f} s after the fault, though all {int(admitted.sum())} calls since "
-            "it had closed succeeded",
-        ),
-        span=(over, first.until),
+    says = (
+        f"{len(moved)} of {len(seen)} times it opened again when calls from before it had closed failed, "
+        f"once {first.until - over:.1f} s after the fault"
     )
+    if admitted.any():
+        says += f", though all {int(admitted.sum())} calls since it had closed succeeded"
+    # Once only, it may also be one that wants more good trials than were seen, and was still trying.
+    sure = SURE if len(moved) > 1 else LIKELY
+    return replace(shown(view, first.rows | admitted, says, sure), span=(over, first.until))

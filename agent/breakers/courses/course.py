@@ -25,6 +25,8 @@ ADMITTED_IN_A_ROW = 5
 """So many admitted after a good trial, with no rejection among them, make the breaker closed."""
 BY_CHANCE = 2e-3
 """A row of calls let in, or kept back, less likely than this is no chance."""
+SETTLED_MIN = 2
+"""So often it opened again after one and the same number of trials, for that to be how many it wants."""
 SHARED_MIN = 3
 """So often a call was let in after another one was kept back, and no trial had ended in between."""
 SLOWER = 2.5
@@ -147,6 +149,7 @@ class _Machine:
         self._rejected = 0
         self._trial = _Trial(first=-1)
         self._waits_for = 0  # so many results: so many were let in though one had failed already
+        self._let_in: list[int] = []  # trials of each half-open stretch after which it opened again
 
     def course(self) -> Course:
         """Read everything."""
@@ -241,6 +244,7 @@ class _Machine:
         trial, at = self._trial, self._at[row]
         self._last_rejected = row
         decided = at >= min(trial.first_good, trial.first_failed) and not self._beside_the_next(row)
+        decided &= not self._is_full(trial, at - TOLD_S)
         trial.keeps_others_back |= not decided
         trial.kept_back += 1
         trial.all_kept_back += 1
@@ -258,10 +262,20 @@ class _Machine:
             began = trial.rejected_from
             if any(self._at[each] > trial.first_failed + ON_THE_WAY_S for each in trial.rows):
                 self._waits_for = max(self._waits_for, trial.ended)
+            self._let_in.append(len(trial.rows))
             last = self._at[trial.rows[-1]]
             ended = trial.first_failed if trial.first_failed < math.inf else trial.first_good
             after = max(last, min(ended, self._at[began]))
             self._go(State.OPEN, began, after, self._at[min(row, began + self._sure - 1)])
+
+    def _is_full(self, trial: _Trial, at: float) -> bool:
+        """Whether it has let in as many as ever, and waits for their results: so it keeps others back.
+
+        It always lets in so many before it opens again, though some of them have failed already.
+        """
+        budget = self._waits_for
+        settled = len(self._let_in) >= SETTLED_MIN and set(self._let_in) == {budget}
+        return settled and len(trial.rows) == budget and trial.under_way(at) > 0
 
     def _beside_the_next(self, row: int) -> bool:
         """Whether the next call was let in and under way already: then this one was kept back beside it."""
