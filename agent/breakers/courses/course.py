@@ -36,6 +36,8 @@ ASIDE_HARDLY = 0.005
 ROW_MAX = 200
 ON_THE_WAY_S = 0.02
 """From the decision in the service to the arrival at the link, at most, if it is not seen to take longer."""
+STALLED_S = 0.05
+"""So long after it opened a call from before may arrive: a trial would not come so soon."""
 TOLD_S = 0.003
 """From the end of a trial at the link until the service knows of it, at most."""
 BESIDE_S = 0.1
@@ -48,7 +50,7 @@ def follow(decisions: Decisions, baseline: Baseline, clear: Flags, *, late_s: fl
     *clear* says which calls were answered as nothing but a rejection is, *late_s* how late they are seen.
     """
     bad = _bad_ends(decisions)
-    course = _Machine(decisions, baseline, clear, bad, max(ON_THE_WAY_S, late_s)).course()
+    course = _Machine(decisions, baseline, clear, bad, max(STALLED_S, late_s)).course()
     return with_earlier(bounded(without_pauses(course, decisions, bad), decisions), late_s)
 
 
