@@ -27,7 +27,7 @@ def _breaker(view: View, properties: Mapping[str, Property]) -> str:
     if State.OPEN not in view.course.sequence:
         return _never_opened(view, properties["failures_to_open"])
     parts = [
-        _opening(view, properties),
+        _opening(properties, slow=view.machine.kind is Kind.SLOW_CALL),
         _staying(view, properties),
         _trying(properties),
         _closing(properties),
@@ -92,12 +92,12 @@ def _never_opened(view: View, opening: Property) -> str:
     return said + _unseen(view)
 
 
-def _opening(view: View, properties: Mapping[str, Property]) -> str:
+def _opening(properties: Mapping[str, Property], *, slow: bool = False) -> str:
     count, time = properties["failures_to_open"], properties["time_to_open_s"]
     if count.estimate is None:
         return "was seen open"
     within = f" within {seconds(time.high)} of the fault" if time.high is not None else ""
-    if view.machine.kind is Kind.SLOW_CALL:
+    if slow:
         return f"opens when calls are slow, whatever comes of them,{within}"
     said = f"opens after {span(count)} {'failure' if count.high == 1 else 'failures'}"
     if not count.more.get("constant"):
