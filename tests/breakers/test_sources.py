@@ -115,6 +115,16 @@ def test_a_replica_that_calls_are_led_past_has_no_states() -> None:
     assert "past it" in stream.answer
 
 
+def test_where_a_replica_came_later_no_states_are_told() -> None:
+    """It takes calls from the others, and nobody knows how many of its own were kept back."""
+    truth = simulate(DESIGN, WORLD)
+    later = (truth.arrivals.source == 2) & (truth.arrivals.at < 8.5)
+    arrivals = replace(truth.arrivals, source=np.where(later, 0, truth.arrivals.source))
+    (stream,) = analyse(truth.calls, {"link": arrivals}, truth.faults, peers=NAMES).judged
+    assert stream.sources == ()
+    assert stream.view.machine.kind is not Kind.REPLICAS or "came later" in stream.answer
+
+
 def test_brackets_of_sources_widen_with_another_clock() -> None:
     """By the bound at each end; how long it was open by twice as much."""
     truth = simulate(DESIGN, WORLD)

@@ -25,10 +25,11 @@ TURNS_LOOKED_AT = 3
 class Routing:
     """``chances`` has for each call (a row) the chance that it was led to each source.
 
-    ``kind`` is ``by lot``, ``in turn`` or ``by key``; ``shares`` are those of the calls in the calm.
+    ``kind`` is ``by lot``, ``in turn`` or ``by key``; ``calls`` came from each in the calm, in ``shares``.
     """
 
     kind: str
+    calls: Ints
     shares: Floats
     chances: Floats
 
@@ -48,7 +49,12 @@ def learn(calls: Calls, source: Ints, calm: Flags, count: int) -> Routing:
         for kind, (_, foretold) in tried.items()
     }
     best = max(scores, key=lambda kind: scores[kind])
-    return Routing(kind=best, shares=counts / max(counts.sum(), 1.0), chances=tried[best][0])
+    return Routing(
+        kind=best,
+        calls=counts.astype("i8"),
+        shares=counts / max(counts.sum(), 1.0),
+        chances=tried[best][0],
+    )
 
 
 def _nats(foretold: Floats, source: Ints) -> float:

@@ -35,6 +35,8 @@ SHARE_MIN = 0.05
 SOURCES_MAX = 5
 DECISIONS_MAX = 20_000
 """Of more sources, or decisions around what went wrong, the states are not told: a bound to the work."""
+CALM_MIN = 5
+"""So many calls of each have to come out while nothing is wrong."""
 FIRST_DRAWS, DRAWS = 10, 40
 QUIET = 100
 """So many calls before and after anything that went wrong are looked at."""
@@ -93,6 +95,11 @@ class Apart:
             )
         if count > SOURCES_MAX:
             return f"there are {count} sources; the states of at most {SOURCES_MAX} are told"
+        if (came := int((self.routing.calls < CALM_MIN).sum())) > 0:
+            return (
+                f"{came} of {count} addresses sent hardly a request while nothing was wrong: a replica that "
+                "came later takes calls of which nobody knows how many"
+            )
         if (n := len(self._rows)) > DECISIONS_MAX:
             return (
                 f"{n} calls came while something was wrong; the states of each are told up to {DECISIONS_MAX}"

@@ -138,7 +138,7 @@ def assemble(options: argparse.Namespace) -> tuple[Ask, AsyncExitStack]:
         return _to_shards(options.shard, asking, make, shared=options.shared), clients
     if options.path:
         return _by_replica(options.path, asking, make, shared=options.shared), clients
-    ask = asking(options.dependency, _choosing(options, bug)(make))
+    ask = asking(options.dependency, _choosing(options, bug)(make), options.source)
     return (limited(ask, options.limit_rps) if options.limit_rps else ask), clients
 
 
@@ -208,6 +208,7 @@ def main() -> None:
     command.add_argument("--replicas", type=int, default=1, help="breakers that share nothing")
     command.add_argument("--shard", action="append", metavar="KEY=HOST:PORT", help="where a key's calls go")
     command.add_argument("--path", action="append", metavar="HOST:PORT", help="one for each replica")
+    command.add_argument("--source", metavar="ADDRESS", help="which it calls its dependency from")
     command.add_argument("--shared", action="store_true", help="one breaker for all shards or replicas")
     command.add_argument("--order", choices=sorted(ORDERS), help="of breaker and retries; not with --bug")
     command.add_argument("--retries", type=int, default=2)

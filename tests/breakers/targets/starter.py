@@ -44,6 +44,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
     "nginx": ("nginx.py", {}),
     "envoy": ("envoy.py", {}),
     "haproxy": ("haproxy.py", {}),
+    "balancer": ("balancer.py", {}),
 }
 """Name of a target -> its program, and the options that make it that target."""
 LIBRARIES = {
@@ -57,6 +58,7 @@ TOOLS = {
     "nginx": ("nginx",),
     "envoy": ("uv",),
     "haproxy": ("haproxy",),
+    "balancer": ("haproxy",),
     **dict.fromkeys(LIBRARIES, ("uv",)),
 }
 """Name of a target -> the programs that have to be there."""
