@@ -40,8 +40,8 @@ def lanes(view: View) -> dict[str, Floats]:
     found = {
         "let_through_well": np.concatenate([some.at[some.forwarded & some.good] for some in each]),
         "let_through_failed": np.concatenate([some.at[some.forwarded & ~some.good] for some in each]),
-        "kept_back": np.concatenate([some.at[~some.forwarded] for some in each]),
-        "aside": all_.at[~np.isin(all_.call, asked)],
+        "kept_back": np.concatenate([view.turned_away, *(some.at[~some.forwarded] for some in each)]),
+        "aside": all_.at[~np.isin(all_.call, asked) & ~np.isin(all_.at, view.turned_away)],
         "answered_well": view.arrivals.at[view.arrivals.good],
         "answered_badly": view.arrivals.at[~view.arrivals.good],
     }

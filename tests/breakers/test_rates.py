@@ -158,6 +158,17 @@ def test_a_limiter_that_only_the_higher_rate_meets_is_named(seed: int) -> None:
     assert "a rate limiter" in raising.said(seen.seen)[0]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bulkhead_that_only_the_higher_rate_fills_is_no_opening(seed: int) -> None:
+    """Under a hang more are under way than it has room for: it is told with how many it lets in."""
+    world = World(rate_rps=30.0, timeout_s=0.8, room=30, seed=seed)
+    seen = raised(Design(open_s=2.0, threshold=15), world, factor=3.0)
+    assert seen.seen.course.sequence == seen.truth.sequence()
+    assert seen.complaints == set()
+    assert seen.seen.limit == 30
+    assert seen.seen.machine.kind is Kind.BREAKER
+
+
 def test_what_was_played_at_too_low_a_rate_is_not_judged() -> None:
     """Ten calls an open time, raised to sixty: times and counts are those of the latter."""
     design = Design(open_s=0.5)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from agent.breakers.evidence import lanes
 from agent.breakers.findings import find
 from agent.breakers.measures.properties import measure
 from agent.breakers.notes import notes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORDING = Path(__file__).parent / "recordings" / "opossum-bulkhead.json.gz"
 SLACK_S = 0.015
+LANES = ("let_through_well", "let_through_failed", "kept_back", "aside")
 OTHERS = {
     "breaker": Design(),
     "ten trials": Design(budget=10, successes=10, trip="count"),
@@ -59,6 +62,15 @@ def test_a_breaker_with_a_bulkhead_is_seen_in_the_states_of_its_own_log(
         if not step.after - SLACK_S <= at <= step.before + SLACK_S
     ]
     assert not misplaced
+
+
+def test_what_it_turned_away_is_drawn_as_kept_back(recorded: Callable[[Path], Recorded]) -> None:
+    """It is no state of the breaker, and no answer from a cache either."""
+    seen = recorded(RECORDING).view
+    drawn = lanes(seen)
+    assert np.isin(seen.turned_away, drawn["kept_back"]).all()
+    assert not np.isin(seen.turned_away, drawn["aside"]).any()
+    assert sum(len(drawn[lane]) for lane in LANES) == len(seen.decisions)
 
 
 def test_a_reader_is_told_of_the_room(recorded: Callable[[Path], Recorded]) -> None:

@@ -23,8 +23,14 @@ WAITED_S = 0.05
 """A rejection that took longer waited for something; how many were under way then is known no better."""
 LEAST = 3
 """Fewer at a time are those of a half-open breaker."""
-RUNS = 5
-"""So often calls are kept back, all of them while it is full, and the next is let in."""
+CLOSED_ROW = 20
+"""So many let in in a row, and as many as there is room for, were let in by a closed breaker."""
+REFILLS = 3
+"""So often a place that had become free is taken, and it is full again, since the breaker was surely closed:
+one that opens then lets nobody in."""
+SHORT, STRAYS = 2, 0.25
+"""So few kept back in a row with room left are no opening; a bulkhead keeps hardly any back like that: at
+most this share of the times at which it was full again."""
 OVER = 0.02
 """So few may be let in though it is full: two processes, two clocks."""
 ALONE = 0.25
@@ -46,7 +52,7 @@ def room(decisions: Decisions) -> Room | None:
         return None
     least, most = _under_way(decisions, 0.0)
     limit = _never_more_than(np.sort(least[through]))
-    if limit is None or _runs(through, ~through & (most >= limit)) < RUNS:
+    if limit is None or _refilled(through, ~through & (most >= limit), limit) < REFILLS:
         return None
     full: Flags = ~through & (_under_way(decisions, FREED_S)[1] >= limit)
     alone = (~through & ~full).sum() <= ALONE * (~through).sum()
@@ -76,9 +82,23 @@ def _under_way(decisions: Decisions, freed_s: float) -> tuple[Ints, Ints]:
     return least, most
 
 
-def _runs(through: Flags, full: Flags) -> int:
-    """Return how many rows of calls kept back, between two let in, met a full one each."""
+def _refilled(through: Flags, full: Flags, limit: int) -> int:
+    """Return how often it was full, let one in that found room, and so on, since the breaker was closed.
+
+    0 where calls are kept back here and there with room left, too: then it was full by chance.
+    """
     let_in = np.flatnonzero(through)
     kept = np.diff(let_in) - 1
     were_full = np.diff(np.cumsum(full)[let_in])
-    return int(((kept > 0) & (were_full == kept)).sum())
+    closed, in_a_row, found, strays = False, 0, 0, 0
+    for back, away in zip(kept.tolist(), were_full.tolist(), strict=True):
+        closed |= in_a_row >= CLOSED_ROW + limit
+        in_a_row = in_a_row + 1 if back == 0 else 0
+        if back == 0:
+            continue
+        if away == back:
+            found += closed
+        else:
+            strays += closed and away == 0 and back <= SHORT
+            closed = False
+    return found if strays <= STRAYS * found else 0
