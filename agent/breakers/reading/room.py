@@ -25,9 +25,10 @@ LEAST = 3
 """Fewer at a time are those of a half-open breaker."""
 CLOSED_ROW = 20
 """So many let in in a row, and as many as there is room for, were let in by a closed breaker."""
-REFILLS = 3
+SIGNS, UNTOLD = 3, 2
 """So often a place that had become free is taken, and it is full again, since the breaker was surely closed:
-one that opens then lets nobody in."""
+one that opens then lets nobody in.  Where it was full with no call ended since the last was let in that
+counts so many times more, for a breaker has learnt nothing then that could open it."""
 SHORT, STRAYS = 2, 0.25
 """So few kept back in a row with room left are no opening; a bulkhead keeps hardly any back like that: at
 most this share of the times at which it was full again."""
@@ -52,7 +53,7 @@ def room(decisions: Decisions) -> Room | None:
         return None
     least, most = _under_way(decisions, 0.0)
     limit = _never_more_than(np.sort(least[through]))
-    if limit is None or _refilled(through, ~through & (most >= limit), limit) < REFILLS:
+    if limit is None or _signs(decisions, ~through & (most >= limit), limit) < SIGNS:
         return None
     full: Flags = ~through & (_under_way(decisions, FREED_S)[1] >= limit)
     alone = (~through & ~full).sum() <= ALONE * (~through).sum()
@@ -82,22 +83,25 @@ def _under_way(decisions: Decisions, freed_s: float) -> tuple[Ints, Ints]:
     return least, most
 
 
-def _refilled(through: Flags, full: Flags, limit: int) -> int:
+def _signs(decisions: Decisions, full: Flags, limit: int) -> int:
     """Return how often it was full, let one in that found room, and so on, since the breaker was closed.
 
     0 where calls are kept back here and there with room left, too: then it was full by chance.
     """
-    let_in = np.flatnonzero(through)
+    at, let_in = decisions.at, np.flatnonzero(decisions.forwarded)
+    done = np.sort(decisions.done[let_in])
+    first = at[np.minimum(let_in[:-1] + 1, len(at) - 1)]
+    told = np.searchsorted(done, first + GUARD_S, "right") > np.searchsorted(done, at[let_in[:-1]] - GUARD_S)
     kept = np.diff(let_in) - 1
     were_full = np.diff(np.cumsum(full)[let_in])
     closed, in_a_row, found, strays = False, 0, 0, 0
-    for back, away in zip(kept.tolist(), were_full.tolist(), strict=True):
+    for back, away, news in zip(kept.tolist(), were_full.tolist(), told.tolist(), strict=True):
         closed |= in_a_row >= CLOSED_ROW + limit
         in_a_row = in_a_row + 1 if back == 0 else 0
         if back == 0:
             continue
         if away == back:
-            found += closed
+            found += closed * (1 if news else 1 + UNTOLD)
         else:
             strays += closed and away == 0 and back <= SHORT
             closed = False
