@@ -14,6 +14,7 @@ from agent.breakers.measures.estimate import (
     Status,
     mean_interval,
     quantile_interval,
+    rate_interval,
     share_interval,
 )
 from agent.breakers.reading.rates import during, taken_back
@@ -185,13 +186,15 @@ def recovery_overshoot(view: View) -> Property:
     ]
     if len(calm) < BASELINE_CALLS or not closings:
         return Property(unit="times", status=Status.INCONCLUSIVE, why="no recovery, or too short a baseline")
-    usual = len(calm) / max(OVERSHOOT_WINDOW_S, float(calm.max() - calm.min())) * OVERSHOOT_WINDOW_S
+    calm_s = max(OVERSHOOT_WINDOW_S, float(calm.max() - calm.min())) / OVERSHOOT_WINDOW_S
+    usual, at_most = len(calm) / calm_s, rate_interval(len(calm), calm_s)[1]
     most = max(_busiest(view, at, at + OVERSHOOT_AFTER_S) for at in closings)
-    # The highest of so many Poisson counts, with a chance of one in a thousand for any of them.
+    # The highest of so many Poisson counts, with a chance of one in a thousand for any of them; the usual
+    # rate is known no better than from so many calls.
     windows = len(closings) * OVERSHOOT_AFTER_S / OVERSHOOT_WINDOW_S * 2
     from scipy.special import pdtrik  # noqa: PLC0415  # 50 ms, and only analyses need it
 
-    limit = float(pdtrik(1 - 0.001 / windows, usual))
+    limit = float(pdtrik(1 - 0.001 / windows, at_most))
     return Property(
         unit="times",
         estimate=most / usual,
