@@ -19,10 +19,13 @@ COPY experiments experiments
 RUN /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/gameday/bin/python --no-deps .
 
 FROM ${BASE}
-# What breaks the network of a pod from inside it is this same image with one capability more.
+# What breaks the network of a pod from inside it is this same image with one capability more.  It is started for
+# each pod anew, and published images of Python have no byte code of the standard library: 0.2 s of a processor.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends nftables iproute2 \
  && rm -rf /var/lib/apt/lists/* \
+ && python3 -m compileall -q -x '/(site-packages|tests?|idlelib|lib2to3|tkinter|turtledemo)/' \
+      "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && useradd --create-home --uid 10001 gameday \
  && install -d -o gameday -g gameday -m 700 /var/lib/gameday
 COPY --from=build /opt/gameday /opt/gameday

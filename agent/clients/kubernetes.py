@@ -249,22 +249,12 @@ class Api:
             Unreachable: The pod's node does not answer the API server.
             KubernetesError: The API server said no.
         """
-        from kubernetes.client import CoreV1Api  # noqa: PLC0415
-        from kubernetes.stream import stream  # noqa: PLC0415
-
         what = f"exec in {namespace}/{pod}/{container}"
 
         def run() -> str:
-            socket = stream(
-                CoreV1Api(self._client).connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                container=container,
-                command=list(command),
-                stderr=True,
-                stdout=True,
-                _preload_content=False,
-            )
+            asked = [("container", container), *(("command", word) for word in command)]
+            asked += [("stdout", "true"), ("stderr", "true")]
+            socket = self._stream(f"/api/v1/namespaces/{namespace}/pods/{pod}/exec", asked)
             socket.run_forever(timeout=timeout_s)
             outcome = str(socket.read_channel(OUTCOME))  # first: what comes next forgets all channels
             said = str(socket.read_all())
@@ -279,27 +269,24 @@ class Api:
 
         It outlives this connection; whoever gets it closes it.
         """
-        from kubernetes.client import ApiClient, CoreV1Api  # noqa: PLC0415
-        from kubernetes.stream import stream  # noqa: PLC0415
-
-        client = ApiClient(self._client.configuration)  # a stream takes its client over
 
         def run() -> Attached:
-            socket = stream(
-                CoreV1Api(client).connect_get_namespaced_pod_attach,
-                pod,
-                namespace,
-                container=container,
-                stdin=True,
-                stdout=True,
-                stderr=False,
-                _preload_content=False,
-                _request_timeout=timeout_s,
-            )
+            asked = [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "false")]
+            socket = self._stream(f"/api/v1/namespaces/{namespace}/pods/{pod}/attach", asked)
             return Attached(socket, f"{namespace}/{pod}/{container}")
 
         what = f"attach to {namespace}/{pod}/{container}"
         return within(timeout_s, run, what, late=lambda attached: attached.close())
+
+    def _stream(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Open a websocket; without the library's typed API, whose import alone takes half a second."""
+        from kubernetes.stream.ws_client import websocket_call  # noqa: PLC0415
+
+        method, url, headers, *_ = self._client.param_serialize(
+            method="GET", resource_path=path, query_params=list(query), auth_settings=["BearerToken"]
+        )
+        where = self._client.configuration
+        return websocket_call(where, method, url, headers=headers, _preload_content=False)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

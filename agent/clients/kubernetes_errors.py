@@ -57,6 +57,10 @@ class Unreachable(KubernetesError):
     """The API server answers; the node of the pod that is to be spoken to answers it not, or too late."""
 
 
+class NotRunning(KubernetesError):
+    """The container that is to be spoken to does not run: not yet, or no more."""
+
+
 DENIALS = ("denied request", "denied the request")
 """How a policy and a webhook say no; the status that goes with it is theirs to choose (422 by default)."""
 KINDS: dict[int, type[KubernetesError]] = {403: Forbidden, 404: NotThere, 409: Changed}

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.clients.kubernetes_errors import KubernetesError, Unreachable, kind_of
+from agent.clients.kubernetes_errors import KubernetesError, NotRunning, Unreachable, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,18 @@ _HANDSHAKE = re.compile(r"Handshake status (\d+) (.*?) -\+-\+- .* -\+-\+- (.*)",
 """How the websocket library says that a stream was not opened: status, reason, headers, body."""
 _NO_WAY = ("error dialing backend", "dial tcp", "no route to host", "TLS handshake timeout", "i/o timeout")
 """What the API server says when it does not get through to a node."""
+_NOT_RUNNING = (
+    "does not have a host assigned",
+    "pod does not exist",
+    "container not found",
+    "not found in pod",
+    "container is in CONTAINER_",
+)
+"""What the API server, the kubelet and its runtime say when there is nobody in a container to speak to.
+
+Source: registry/core/pod/strategy.go, streamLocation; pkg/kubelet/server/server.go and kubelet_pods.go,
+GetAttach; containerd, internal/cri/server/container_attach.go.
+"""
 OUTCOME = 3
 """The channel on which the API server says how a command ended, or why it could not begin."""
 
@@ -42,12 +54,13 @@ class Attached:
         try:
             self._socket.write_stdin(line + "\n")
         except (OSError, WebSocketException) as error:
-            raise KubernetesError(f"the stream to {self._name} has ended: {error}") from error
+            raise self._ended(error) from error
 
     def hear(self, *, timeout_s: float) -> str:
         """Return the next line.
 
         Raises:
+            NotRunning: There was nobody to hear from: the API server opens a stream before it asks the node.
             KubernetesError: The stream has ended, or nothing came in time.
         """
         from websocket import WebSocketException  # noqa: PLC0415  # lazily, as kubernetes itself
@@ -58,14 +71,24 @@ class Attached:
                 left = deadline - time.monotonic()
                 is_open = self._socket.is_open()
                 chunk = self._socket.read_stdout(timeout=max(0.0, left))
-                if not chunk and (left <= 0 or not is_open):
-                    why = f"said nothing for {timeout_s:g} s" if is_open else "has ended"
-                    raise KubernetesError(f"the stream from {self._name} {why}")
+                if not chunk and not is_open:
+                    raise self._ended()
+                if not chunk and left <= 0:
+                    raise KubernetesError(f"the stream from {self._name} said nothing for {timeout_s:g} s")
                 self._rest += chunk
         except (OSError, WebSocketException) as error:
-            raise KubernetesError(f"the stream from {self._name} has ended: {error}") from error
+            raise self._ended(error) from error
         line, _, self._rest = self._rest.partition("\n")
         return line
+
+    def _ended(self, error: Exception | None = None) -> KubernetesError:
+        """Return why the stream is over, as far as the API server has told."""
+        outcome = ""
+        with suppress(Exception):  # what it told may be lost in any way, too
+            outcome = _message(str(self._socket.read_channel(OUTCOME)))
+        why = outcome or str(error or "")
+        says = f"the stream to {self._name} has ended{': ' if why else ''}{why}"
+        return _kind(outcome, KubernetesError)(says)
 
     def close(self) -> None:
         """End it, which the container sees as the end of its input."""
@@ -117,13 +140,13 @@ def check_outcome(outcome: str, what: str) -> None:
 
     Raises:
         Unreachable: The node said nothing, or the API server that it cannot get there.
+        NotRunning: There is no such container that runs.
     """
     if not outcome:
         raise Unreachable(f"{what}: nothing was heard of how it ended")
-    if any(each in outcome for each in _NO_WAY):
-        with suppress(ValueError, AttributeError):
-            outcome = json.loads(outcome).get("message") or outcome
-        raise Unreachable(f"{what}: {outcome}")
+    message = _message(outcome)
+    if (kind := _kind(message, KubernetesError)) is not KubernetesError:
+        raise kind(f"{what}: {message}")
 
 
 def refusal(error: Exception, what: str) -> KubernetesError:
@@ -136,10 +159,21 @@ def refusal(error: Exception, what: str) -> KubernetesError:
     if body.startswith(("b'", 'b"')):
         with suppress(ValueError, SyntaxError):
             body = ast.literal_eval(body).decode(errors="replace")
-    message = body or found[2]
-    with suppress(ValueError, AttributeError):
-        message = json.loads(body).get("message") or message
-    kind = kind_of(status, message)
-    if status >= 500 and any(each in message for each in _NO_WAY):
-        kind = Unreachable
+    message = _message(body) or found[2]
+    kind = _kind(message, kind_of(status, message), unreachable=status >= 500)
     return kind(f"{what}: {status}: {message}", status=status)
+
+
+def _message(outcome: str) -> str:
+    """Return what a ``Status`` object says; anything else as it is."""
+    with suppress(ValueError, AttributeError):
+        return json.loads(outcome).get("message") or outcome
+    return outcome
+
+
+def _kind(
+    message: str, otherwise: type[KubernetesError], *, unreachable: bool = True
+) -> type[KubernetesError]:
+    if any(each in message for each in _NOT_RUNNING):
+        return NotRunning
+    return Unreachable if unreachable and any(each in message for each in _NO_WAY) else otherwise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 PREFIX = "gameday_"
 """Every table of this agent starts with this, so that a person and `gameday doctor` know whose it is."""
 TIMEOUT_S = 4.0
-_SBIN = os.pathsep.join(("/usr/sbin", "/sbin"))
 
 
 class NftError(GamedayError):
@@ -117,7 +115,8 @@ def _value(element: Any) -> str:
 
 
 def _nft(space: Namespace, arguments: list[str], script: str = "") -> str:
-    program = shutil.which("nft") or shutil.which("nft", path=_SBIN)
+    folders = (*os.get_exec_path(), "/usr/sbin", "/sbin")  # an ordinary user's path leaves them out
+    program = next((each for each in map("{}/nft".format, folders) if os.access(each, os.X_OK)), None)
     if program is None:
         raise Unsupported("unsupported: nft is not installed (Debian: apt-get install nftables)")
 

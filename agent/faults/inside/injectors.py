@@ -10,13 +10,10 @@ from agent.clients.kubernetes import Changed, Forbidden, KubernetesError, NotThe
 from agent.model import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from agent.clients.kubernetes import Api
 
-RUNS_WITHIN_S = 30.0
-"""An image that is on the node runs within a second; one that has to be pulled takes longer."""
-POLL_S = 0.1
 ADD_PAUSES_S = (0.2, 0.5, 1.0)
 RACES_MAX = 20
 """So often a container is added anew because the pod was written between the look and the order."""
@@ -95,28 +92,21 @@ def _pod(api: Api, namespace: str, pod: str, uid: str) -> dict[str, Any]:
     return found
 
 
-def await_running(
-    api: Api, namespace: str, pod: str, uid: str, container: str, wanted: Callable[[], bool]
-) -> None:
-    """Return when *container* runs in the very pod; give up when that is not *wanted* any more.
+def delayed_by(api: Api, namespace: str, pod: str, uid: str, container: str) -> str:
+    """Return what *container* in the very pod waits for, as far as its kubelet has told by now.
 
     Raises:
-        NoInjector: It does not, or the pod is gone.
+        NoInjector: It will not run, or has ended already, or the pod is gone.
         KubernetesError: The API server does not tell.
     """
-    deadline, last = time.monotonic() + RUNS_WITHIN_S, "no word from the kubelet"
-    while time.monotonic() < deadline and wanted():
-        state = _state_in(_pod(api, namespace, pod, uid), container) or {}
-        if "running" in state:
-            return
-        if "terminated" in state:
-            raise NoInjector(f"the injector in {namespace}/{pod} ended at once: {state['terminated']}")
-        waiting = state.get("waiting") or {}
-        last = f"{waiting.get('reason', last)} {waiting.get('message', '')}".strip()
-        if waiting.get("reason") in HOPELESS:
-            break
-        time.sleep(POLL_S)
-    raise NoInjector(f"the injector in {namespace}/{pod} does not run: {last}")
+    state = _state_in(_pod(api, namespace, pod, uid), container) or {}
+    if "terminated" in state:
+        raise NoInjector(f"the injector in {namespace}/{pod} ended at once: {state['terminated']}")
+    waiting = state.get("waiting") or {}
+    why = f"{waiting.get('reason', 'no word from the kubelet')} {waiting.get('message', '')}".strip()
+    if waiting.get("reason") in HOPELESS:
+        raise NoInjector(f"the injector in {namespace}/{pod} does not run: {why}")
+    return why
 
 
 def state_of(api: Api, namespace: str, pod: str, uid: str, container: str) -> dict[str, Any] | None:

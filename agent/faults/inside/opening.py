@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.clients.kubernetes import KubernetesError, Unreachable
-from agent.clients.kubernetes_errors import PASSING
+from agent.clients.kubernetes import KubernetesError, NotThere, Unreachable
+from agent.clients.kubernetes_errors import PASSING, NotRunning
 from agent.faults.cluster.rights import INSIDE, Right, missing
 from agent.faults.inside.dose import ArrivalLog
-from agent.faults.inside.injectors import NoInjector, add, await_running, container_of
+from agent.faults.inside.injectors import NoInjector, add, container_of, delayed_by
 from agent.faults.inside.lifelines import ANSWERS_WITHIN_S, HELD, Held, hear
 from agent.faults.inside.streams import renew
 from agent.model import Refused
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 BEATS_EVERY = 1 / 3
 """This share of a lease."""
+RUNS_WITHIN_S = 30.0
+"""An image that is on the node runs within half a second; one that has to be pulled takes longer."""
+POLL_S, SOON_S, LATER_S = 0.05, 2.0, 0.25
 ATTACH_PAUSES_S = (0.2, 0.5)
 CARRIED_OUT_WITHIN_S = 15.0
 """A delay of a second, or a volume that is filled, takes a while to be seen."""
@@ -69,13 +72,7 @@ def begin(
         add(api, namespace, pod, uid, name=name, kit=kit)
     with _beating(table, min(order.lease_s for order in orders.values())):
         for pod, uid in pods.items():
-            await_running(api, namespace, pod, uid, name, wanted)
-            stream = _attached(api, namespace, pod, name)
-            try:
-                held.said[pod] = _give(stream, pod, orders[pod])
-            except BaseException:
-                stream.close()  # which heals
-                raise
+            stream, held.said[pod] = _opened(api, namespace, pod, uid, orders[pod], wanted)
             held.streams[pod] = stream  # only now: from here on somebody else may beat
 
 
@@ -105,24 +102,55 @@ def ordered(api: Api, namespace: str, pod: str, uid: str, *, order: Order, kit: 
         NoInjector: It did not come up or refused.
         KubernetesError: The API server said no.
     """
-    name = container_of(order.table)
-    add(api, namespace, pod, uid, name=name, kit=kit)
-    await_running(api, namespace, pod, uid, name, lambda: True)
-    stream = _attached(api, namespace, pod, name)
+    add(api, namespace, pod, uid, name=container_of(order.table), kit=kit)
+    stream, _ = _opened(api, namespace, pod, uid, order, lambda: True)
     try:
-        _give(stream, pod, order)
         yield
     finally:
         stream.close()
 
 
+def _opened(
+    api: Api, namespace: str, pod: str, uid: str, order: Order, wanted: Callable[[], bool]
+) -> tuple[Attached, dict[str, Any]]:
+    """Return the stream to the injector in the very pod, and what it said to *order*.
+
+    The kubelet tells up to a second late that a container runs (it looks once a second), so nobody waits for
+    its word: the stream is tried until somebody hears.  Gives up when it is not *wanted* any more.
+
+    Raises:
+        NoInjector: It does not run, refused, or the pod is gone.
+        KubernetesError: The API server said no.
+    """
+    container, why = container_of(order.table), "nobody wants it any more"
+    began = time.monotonic()
+    while wanted() and time.monotonic() - began < RUNS_WITHIN_S:
+        with suppress(NotRunning, NotThere):  # what is the matter is seen by a look at the pod
+            return _tried(api, namespace, pod, order)
+        why = delayed_by(api, namespace, pod, uid, container)
+        time.sleep(POLL_S if time.monotonic() - began < SOON_S else LATER_S)
+    raise NoInjector(f"the injector in {namespace}/{pod} does not run: {why}")
+
+
+def _tried(api: Api, namespace: str, pod: str, order: Order) -> tuple[Attached, dict[str, Any]]:
+    stream = _attached(api, namespace, pod, container_of(order.table))
+    try:
+        return stream, _give(stream, pod, order)
+    except BaseException:
+        stream.close()  # which heals
+        raise
+
+
 def _attached(api: Api, namespace: str, pod: str, container: str) -> Attached:
-    """Open the stream; a passing refusal is asked again, as nothing has read from the container yet."""
+    """Open the stream; a passing refusal is asked again, as nothing has read from the container yet.
+
+    That it is open does not mean that there is somebody at its other end.
+    """
     for pause in (*ATTACH_PAUSES_S, None):
         try:
             return api.attach(namespace, pod, container, timeout_s=ANSWERS_WITHIN_S)
         except KubernetesError as error:
-            if pause is None or error.status not in PASSING or isinstance(error, Unreachable):
+            if pause is None or error.status not in PASSING or isinstance(error, (NotRunning, Unreachable)):
                 raise
             time.sleep(pause)
     raise AssertionError

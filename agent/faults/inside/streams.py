@@ -14,6 +14,7 @@ import structlog
 
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError, NotThere, Unreachable
+from agent.clients.kubernetes_errors import NotRunning
 from agent.faults.inside import dose as pod_dose
 from agent.faults.inside.injectors import container_of, state_of
 from agent.faults.inside.lifelines import HELD, hear
@@ -37,6 +38,8 @@ _ended: dict[tuple[str, str], float] = {}
 """Table and pod -> when this process first saw that its injector had ended, monotonic."""
 _healed: set[tuple[str, str]] = set()
 """Table and pod whose injector said itself, to this process, that it has taken everything out."""
+_absent: set[tuple[str, str]] = set()
+"""Table and pod of which the node said to this process that no such injector runs."""
 _unreached: dict[tuple[str, str], tuple[float, str]] = {}
 """Table and pod -> since when nobody beats there and the pod's node answers nobody, and what that says."""
 
@@ -128,21 +131,27 @@ def gone(*, table: str, place: dict[str, Any], namespace: str, pods: dict[str, s
             state = _look(api, namespace, pod, uid, table)
             if state is None:
                 continue
-            if "running" in state:
-                if (fact := _unknown(table, namespace, pod, lease_s)) is None:
+            if (ended := state.get("terminated")) is None:
+                fact = _unknown(table, namespace, pod, lease_s, told="running" in state)
+                if fact is None:
                     continue
                 return fact
-            ended = state.get("terminated")
             # Counted since we saw it: the time that the pod's node wrote down is another clock's.
-            since = time.monotonic() - _ended.setdefault((table, pod), time.monotonic()) if ended else 0.0
-            if ended and ended.get("exitCode") != 0 and since < lease_s:
+            since = time.monotonic() - _ended.setdefault((table, pod), time.monotonic())
+            if ended.get("exitCode") != 0 and since < lease_s:
                 return Fact(holds=False, says=f"{namespace}/{pod}: waiting for the lease to end")
     return Fact(holds=True)
 
 
-def _unknown(table: str, namespace: str, pod: str, lease_s: float) -> Fact | None:
-    """Tell of an injector that is listed as running; None if its node is lost, and its lease over since."""
-    since, says = _unreached.get((table, pod), (None, f"the injector in {namespace}/{pod} still runs"))
+def _unknown(table: str, namespace: str, pod: str, lease_s: float, *, told: bool) -> Fact | None:
+    """Tell of an injector that is not said to have ended; *told* is whether its kubelet says that it runs.
+
+    None if it does not run all the same, or its node is lost, and its lease over since.
+    """
+    if not told and (table, pod) in _healed | _absent:
+        return None
+    known = f"the injector in {namespace}/{pod} {'still runs' if told else 'may run: its kubelet tells late'}"
+    since, says = _unreached.get((table, pod), (None, known))
     if since is None:
         return Fact(holds=False, says=says)
     left_s = since + lease_s + LAPSES_WITHIN_S - time.monotonic()
@@ -164,11 +173,12 @@ def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> str | None
     known = (table, pod) in _unreached
     while True:
         state = _look(api, namespace, pod, uid, table)
-        if state is None or "running" not in state:
+        told = state is not None and "running" in state
+        if state is None or "terminated" in state or (not told and (table, pod) in _healed):
             _unreached.pop((table, pod), None)
-            return None  # one that starts later finds nobody who orders anything, and ends
-        if known or time.monotonic() - began > ENDS_WITHIN_S:
-            break
+            return None
+        if known or not told or time.monotonic() - began > ENDS_WITHIN_S:
+            break  # it may run although its kubelet has not told so yet
         time.sleep(POLL_S)
     last = f"nft delete table inet {table} 2>/dev/null; kill -TERM 1"
     try:
@@ -178,6 +188,8 @@ def _end(api: Api, namespace: str, pod: str, uid: str, table: str) -> str | None
         says = f"the node of {namespace}/{pod} answers nobody: it ends there with its lease, unseen"
         _unreached.setdefault((table, pod), (began, says))
         return says
+    except NotRunning:
+        _absent.add((table, pod))  # one that starts later finds nobody who orders anything, and ends
     except NotThere:
         return None
     _unreached.pop((table, pod), None)

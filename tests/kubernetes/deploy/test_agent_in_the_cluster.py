@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,18 @@ method:
 rollbacks:
   - {{name: heal, type: action, provider: {{type: python, module: agent.faults, func: heal}}}}
 """
+
+GO_ON = "/var/lib/gameday/go-on"
+WAITS = f"""\
+  - name: wait
+    type: action
+    provider:
+      type: process
+      path: sh
+      arguments: [-c, "until [ -e {GO_ON} ]; do sleep 0.2; done"]
+      timeout: 150
+"""
+"""An action that ends when that file is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,16 @@ class Deployed:
         meta = {"name": "gameday-experiments", "namespace": AGENT}
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
         self.kubectl("replace", "-f", "-", stdin=json.dumps(body))
+        self.mount_anew()
         want = sorted(data)
         self.until(lambda: self.run("ls", "/etc/gameday/experiments").split() == want, within_s=SLOW_S)
         taken = f'gameday_experiments{{state="taken"}} {len(data)}'
         self.until(lambda: taken in self.metrics(), within_s=SLOW_S)
+
+    def mount_anew(self) -> None:
+        """Have the kubelet look at what the agent's pod mounts: a pod that changes is seen to at once."""
+        if (pod := self.pod()) is not None:
+            self.kubectl("annotate", "pod", pod, f"gameday/mounted={time.time()}", "--overwrite")
 
     def roll_out(self) -> None:
         """Roll the gateway out."""
@@ -131,13 +150,17 @@ class Deployed:
             for each in pod["status"].get("ephemeralContainerStatuses", [])
         ]
 
-    def hold(self, for_s: int) -> int:
-        """Have a shard cut off by a run after a rollout; return how many runs there were before it."""
-        self.experiments(holds=HOLDS.replace("HOLD_S", str(for_s)))
+    def hold(self, for_s: int, *, more: str = "") -> int:
+        """Have a shard cut off by a run after a rollout; return how many runs there were before it.
+
+        The run goes on with the actions *more*.
+        """
+        text = HOLDS.replace("HOLD_S", str(for_s))
+        self.experiments(holds=text.replace("\nrollbacks:\n", f"\n{more}rollbacks:\n"))
         before = len(self.runs())
         self.roll_out()
         self.until(lambda: [each for each in self.broken() if each["state"] == "applied"], within_s=SLOW_S)
-        assert "running" in self.injectors()
+        self.until(lambda: "running" in self.injectors())  # the kubelet tells a second late
         return before
 
 
@@ -267,12 +290,13 @@ def test_a_token_that_is_renewed_in_its_file_is_used_from_then_on(deployed: Depl
     try:
         deployed.kubectl("rollout", "status", "deployment/gameday", "--timeout=170s")
         deployed.until(deployed.pod, within_s=SLOW_S)
-        before = deployed.hold(100)
+        before = deployed.hold(0, more=WAITS)
         _give_token(deployed, "second")
-        newest = _token_of(deployed)
-        deployed.until(lambda: deployed.run("cat", f"{TOKENS}/token") == newest, within_s=90)
+        deployed.mount_anew()
+        deployed.until(lambda: deployed.run("cat", f"{TOKENS}/token") == _given["second"], within_s=90)
         deployed.kubectl("delete", "secret", "first")
         deployed.until(lambda: deployed.metrics() and not _is_good(deployed, "first"), within_s=60)
+        deployed.run("touch", GO_ON)
         run = deployed.until(lambda: deployed.ended(before), within_s=SLOW_S)
         _ended_well(run)
         before = len(deployed.runs())
@@ -305,11 +329,6 @@ def _give_token(deployed: Deployed, bound_to: str) -> None:
     data = {"token": token, "ca.crt": authority, "namespace": AGENT}
     meta = {"name": "tokens", "namespace": AGENT}
     deployed.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data})
-
-
-def _token_of(deployed: Deployed) -> str:
-    del deployed
-    return _given["second"]
 
 
 def _is_good(deployed: Deployed, bound_to: str) -> bool:

@@ -47,11 +47,10 @@ def test_a_pod_that_is_deleted_while_its_injector_starts_is_told_and_nothing_is_
     """The container was put there, and then the pod was taken away: at once INCONCLUSIVE, with why."""
     deleted: list[str] = []
 
-    def meddle(method: str, _path: str) -> None:
-        there = [each for each in middleman.seen if each[0] == "PATCH" and "/ephemeralcontainers" in each[1]]
-        if method == "GET" and there and not deleted:
-            deleted.append(there[0][1].split("/")[6])
-            scene.kubectl("delete", "pod", deleted[0], "--wait=false")
+    def meddle(_method: str, path: str) -> None:
+        if path.partition("?")[0].endswith("/attach") and not deleted:
+            deleted.append(path.split("/")[6])
+            scene.kubectl("delete", "pod", deleted[0], "--wait=true")
 
     middleman.meddle = meddle
     environ = {"GAMEDAY_IMAGE": agent_image} | scene.through(middleman.config, "meddled")

@@ -117,6 +117,7 @@ def test_the_stress_ends_with_the_agent(limited: Scene, agent_image: str, until:
     """SIGKILL to the agent and its reaper ends the stream, and the processes with it."""
     playing = _play(limited, agent_image, "stress", {"GAMEDAY_LEASE_S": "60"}, cores=0.1)
     _told(playing)
+    until(lambda: _injectors_run(limited))  # the kubelet tells a second late
     _kill_everything(playing)
     until(lambda: not _injectors_run(limited))
 
@@ -125,3 +126,51 @@ def test_a_share_of_a_limit_that_is_not_there_is_refused(scene: Scene, agent_ima
     """Half of nothing is not a dose; the message says what to give instead."""
     told = _play(scene, agent_image, "stress", cpu_fraction=0.5).told()
     assert (told["error"], "give cores instead" in told["says"]) == ("NoTargets", True)
+
+
+def _replaced(scene: Scene, until: Callable[..., Any]) -> str:
+    """Delete the one pod of the gateway and return the full name of the one that came in its place."""
+    (before,) = scene.pods()
+    name = scene.pods()[before]["metadata"]["name"]
+    scene.kubectl("delete", "pod", name, "--wait=false")
+    until(lambda: scene.ready() - {before}, within_s=60.0)
+    (fresh,) = scene.ready() - {before}
+    return f"{scene.namespace}/{scene.pods()[fresh]['metadata']['name']}"
+
+
+def _followed(scene: Scene, fault: str, playing: Playing) -> tuple[Any, list[float]]:
+    """Heal both injections; return who was followed, and what each injection had used."""
+    assert playing.go_on() == {"healed": [fault, fault]}
+    assert scene.stage.open_injections() == ()
+    first, second = (each.dose["measured"] for each in scene.stage.injections())
+    used = "cores" if "cores" in second else "used_fraction"
+    return first["followed"], [each[used] for each in (first, second) if used in each]
+
+
+def test_the_pod_that_replaces_a_victim_is_stressed_too(
+    limited: Scene, agent_image: str, until: Callable[..., Any]
+) -> None:
+    """To the same share of its own limits, as an injection of its own that is healed with the first one."""
+    playing = _play(limited, agent_image, "stress", cpu_fraction=0.5, follow=True)
+    _told(playing)
+    fresh = _replaced(limited, until)
+    until(lambda: len([each for each in limited.stage.open_injections() if each.landed]) == 2, within_s=60.0)
+    followed, used = _followed(limited, "pods.stress", playing)
+    assert followed == [fresh]
+    assert 0 < used[-1] <= 0.2
+    until(lambda: not _injectors_run(limited))
+
+
+def test_the_volume_of_the_pod_that_replaces_a_victim_is_filled_too(
+    limited: Scene, agent_image: str, until: Callable[..., Any]
+) -> None:
+    """Each pod's own volume; the new one is free again when all of it is healed."""
+    playing = _play(limited, agent_image, "fill_disk", volume="memory", used_fraction=0.95, follow=True)
+    _told(playing)
+    fresh = _replaced(limited, until)
+    until(lambda: _used_kib(limited, "/memory") >= 0.94 * 32 * 1024, within_s=60.0)
+    until(lambda: len([each for each in limited.stage.open_injections() if each.landed]) == 2, within_s=60.0)
+    followed, used = _followed(limited, "pods.fill_disk", playing)
+    assert followed == [fresh]
+    assert 0.94 <= used[-1] <= 0.96
+    until(lambda: _used_kib(limited, "/memory") < 1024)
