@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.breakers.boxes.comparison import Comparison, compare, to_json
+from agent.breakers import analysis
+from agent.breakers.boxes.comparison import Comparison, compare, to_json, with_disagreements
 from agent.breakers.boxes.whitebox import Sample, Traps, spells
 from agent.breakers.courses.states import State
 from agent.breakers.simulation.simulate import Design, Truth, World, simulate
@@ -201,3 +202,11 @@ def test_the_answer_is_plain_data() -> None:
     assert answer["states"][0]["after"] is None
     assert answer["states"][1]["after_at"] == answer["states"][1]["after"] + 100.0
     assert answer["disagreements"] == []
+
+
+def test_what_a_source_contradicts_leaves_the_stream_judged() -> None:
+    """The stream that a finding is added to is still the one that the answer is about."""
+    truth = simulate(Design(), World())
+    answer = analysis.analyse(truth.calls, {"link": truth.arrivals}, truth.faults)
+    told = analysis.to_json(with_disagreements(answer, []), wall_ahead_s=0.0)
+    assert [each["judged"] for each in told["streams"]] == [True]

@@ -82,7 +82,8 @@ def fleet(stage: Stage, targets: Any) -> Iterator[Callable[..., Fleet]]:
         words += ["--faults", faults, "--seed", "1", "--link", f"dependency={listen}->{dependency.address}"]
         _, told, said = stage.gameday(*words, timeout_s=200.0)
         assert told.get("streams"), (told, said)
-        recording = json.loads((stage.home / "runs" / told["run"] / "breaker.recording.json").read_text())
+        (recorded,) = (stage.home / "runs").glob("*/breaker.recording.json")
+        recording = json.loads(recorded.read_text())
         truth = {address: each.truth() for address, each in zip(addresses, processes, strict=True)}
         return Fleet(told, truth, (recording["since"], recording["until"]))
 

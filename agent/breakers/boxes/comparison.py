@@ -104,7 +104,9 @@ def with_disagreements(answer: Answer, compared: Sequence[Comparison]) -> Answer
         )
         for stream in answer.judged
     ]
-    return replace(answer, judged=tuple(judged))
+    now = {id(before): after for before, after in zip(answer.judged, judged, strict=True)}
+    streams = tuple(now.get(id(each), each) for each in answer.streams)
+    return replace(answer, judged=tuple(judged), streams=streams)
 
 
 def unread(why: str, *, kind: str, url: str, traps: Traps, link: str = "") -> Comparison:

@@ -90,8 +90,8 @@ class Apart:
         count = len(self.numbers)
         if count < 2:
             return (
-                "all requests come from one address, so that nobody knows which replica let a call through: "
-                "give each an address of its own towards the link, or lead them in their pods (--pods)"
+                "all requests come from one address, or one pod: nobody knows which replica let a call "
+                "through: give each an address of its own towards the link, or have --pods match them all"
             )
         if count > SOURCES_MAX:
             return f"there are {count} sources; the states of at most {SOURCES_MAX} are told"
