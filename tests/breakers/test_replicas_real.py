@@ -98,10 +98,17 @@ def fleet(stage: Stage, targets: Any) -> Iterator[Callable[..., Fleet]]:
 def test_each_process_has_the_states_of_its_own_log(
     fleet: Callable[..., Fleet], name: str, balance: str
 ) -> None:
-    """Three of them, each calling the link from an address of its own."""
+    """Three of them, each calling the link from an address of its own.
+
+    Those that act in step (in turn, or all let in at once) may be taken for one breaker; then none is told.
+    """
     addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
     came = fleet(name, addresses, balance=balance)
-    assert came.stream["machine"]["kind"] == "replicas", came.answer["answer"]
+    kind = came.stream["machine"]["kind"]
+    if (name, balance) != ("own", "random") and kind == "breaker":
+        assert came.sources == {}
+        return
+    assert kind == "replicas", came.answer["answer"]
     assert set(came.sources) == set(addresses)
     assert came.wrong() == []
     assert came.misplaced() == []
