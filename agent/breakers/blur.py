@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TIMES = ("time_to_open_s", "time_to_half_open_s", "time_to_close_s")
 """Properties that lie between two moments."""
 
 
-def blurred(found: dict[str, Any], within_s: float) -> dict[str, Any]:
-    """Return the documented object *found*, its moments wrong by no more than *within_s* each."""
+def blurred(found: dict[str, Any], within_s: float, each_s: Mapping[str, float]) -> dict[str, Any]:
+    """Return the documented object *found*, its moments wrong by no more than *within_s* each.
+
+    Those of a single source are wrong by no more than what *each_s* says of it.
+    """
     note = (
         f"Arrivals were told by clocks in pods, each known to {1000 * within_s:.1f} ms: every transition's "
         "bracket is that much wider at both ends, and times between two of them twice as much."
     )
     return found | {
         "notes": [*found["notes"], note],
-        "streams": [_stream(each, within_s) for each in found["streams"]],
+        "streams": [_stream(each, within_s, each_s) for each in found["streams"]],
         "properties": _properties(found["properties"], within_s),
     }
 
 
-def _stream(stream: dict[str, Any], within_s: float) -> dict[str, Any]:
-    return _states(stream, within_s) | {"sources": [_source(each, within_s) for each in stream["sources"]]}
+def _stream(stream: dict[str, Any], within_s: float, each_s: Mapping[str, float]) -> dict[str, Any]:
+    sources = [_source(each, each_s.get(each["source"], within_s)) for each in stream["sources"]]
+    return _states(stream, within_s) | {"sources": sources}
 
 
 def _source(source: dict[str, Any], within_s: float) -> dict[str, Any]:

@@ -38,14 +38,14 @@ def breaker_test(
     pods: Annotated[
         str,
         typer.Option(
-            help="NAMESPACE/SELECTOR of the one pod that calls the dependency: the link is made inside it, "
+            help="NAMESPACE/SELECTOR of the pods that call the dependency: the link is made inside each, "
             "and the service is told nothing. With --towards, instead of --listen and --upstream."
         ),
     ] = "",
     towards: Annotated[
         str,
         typer.Option(
-            help="The dependency as that pod calls it: service/NAME:PORT, pods/SELECTOR:PORT, "
+            help="The dependency as those pods call it: service/NAME:PORT, pods/SELECTOR:PORT, "
             "host/NAME:PORT or ADDRESS:PORT."
         ),
     ] = "",
@@ -247,7 +247,7 @@ def _beforehand(
 
 def _in_pods(pods: str, towards: str) -> str:
     return (
-        f"The link is made inside the pod of {pods}, on the way to {towards}. Connections that are open "
+        f"The link is made inside each pod of {pods}, on the way to {towards}. Connections that are open "
         "there are ended once at the beginning and once at the end, so that a few calls may fail."
     )
 

@@ -83,11 +83,11 @@ def exercise(
     Args:
         link: The link between the service and its dependency; of several (a list, or a text with commas)
             each leads to a shard, or from a replica.  With *pods* only what the one link is called.
-        pods: ``NAMESPACE/SELECTOR`` of the one pod that calls the dependency: the link is then made inside
-            it, by what :func:`agent.faults.pod_networks.delay` does it with, and the service is told
+        pods: ``NAMESPACE/SELECTOR`` of the pods that call the dependency: the link is then made inside each
+            of them, by what :func:`agent.faults.pod_networks.delay` does it with, and the service is told
             nothing.  The namespace has to be in ``GAMEDAY_NAMESPACES``.
         towards: ``service/NAME:PORT``, ``pods/SELECTOR:PORT``, ``host/NAME:PORT`` or ``ADDRESS:PORT``: the
-            dependency as that pod calls it.
+            dependency as those pods call it.
         kinds: Some of error, hang, slow, refuse, reset, not-found, and of the extra phases late-success,
             late-failure, interleaved, cancel, burst, low-rate, clock-step, pause; ``more`` stands for those
             extra phases that can tell something not known by then.  A list, or a text with commas.
@@ -236,7 +236,7 @@ def _answer(recorder: Recorder, rate: Rate, wanted: Mapping[str, Any], sources: 
     compared = sources.compared({each.link: each.view for each in answer.judged})
     found = to_json(with_disagreements(answer, compared), wall_ahead_s=ahead)
     if clock is not None:
-        found = blurred(found, clock["uncertainty_s"]) | {"clock": clock}
+        found = blurred(found, clock["uncertainty_s"], clock["pods"]) | {"clock": clock}
     found["rate"] |= {"at_most_rps": rate.most_rps or None}
     found |= {"skipped": recorder.skipped, "clock_steps": recorder.clock_steps}
     found["expectations"] = held(wanted, found)

@@ -27,7 +27,7 @@ def test_brackets_and_times_are_wider_and_the_rest_is_as_it_was() -> None:
         "before_at": 110.5,
     }
     stream = {"key": "", "transitions": [step], "properties": properties, "sources": []}
-    found = blurred({"notes": ["one"], "streams": [stream], "properties": properties}, 0.01)
+    found = blurred({"notes": ["one"], "streams": [stream], "properties": properties}, 0.01, {})
     (wide,) = found["streams"][0]["transitions"]
     assert (wide["after"], wide["before"]) == (9.99, 10.51)
     assert (wide["after_at"], wide["before_at"]) == (109.99, 110.51)

@@ -11,6 +11,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import structlog
+
 from agent import settings as settings_of
 from agent.clients import kubernetes
 from agent.clients.kubernetes import KubernetesError
@@ -23,7 +25,7 @@ from agent.faults.inside.injectors import Kit
 from agent.faults.inside.placing import Inside, put_inside
 from agent.injector import orders
 from agent.injector.orders import Lead
-from agent.model import Call, Fact, UsageError
+from agent.model import Call, Fact, NoEvidence, UsageError
 from agent.safety.door import heal_others, inject
 from agent.safety.targets import Choice
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from agent.faults.cluster.pod_choice import Target
     from agent.model import Json
 
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 2.0
+"""So often it is looked whether pods have come that are not led."""
 LEADS = "pod_links.lead"
 DEFAULTS: dict[str, dict[str, Json]] = {
     "delay": {"direction": "downstream"},
@@ -86,7 +92,7 @@ class PodLink:
     name: str
     table: str
     place: dict[str, Json]
-    namespace: str
+    near: Near
     pods: dict[str, str]
     injection: str
     _clocks: dict[str, Clock] = field(default_factory=dict)
@@ -94,6 +100,12 @@ class PodLink:
     _came: list[dict[str, Any]] = field(default_factory=list)
     _open: list[dict[str, Any]] = field(default_factory=list)
     _seq: int = 0
+    _looked_at: float = 0.0
+
+    @property
+    def namespace(self) -> str:
+        """Where the pods are."""
+        return self.near.namespace
 
     @property
     def api(self) -> str:
@@ -126,7 +138,10 @@ class PodLink:
 
         Raises:
             KubernetesError: One does not answer, or is gone.
+            NoEvidence: One has come that is not led.
         """
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._look_around()
         self._open = []
         for pod in self.pods:
             while (said := self._told_by(pod))["more"]:
@@ -156,12 +171,33 @@ class PodLink:
         worst = max((clock.worst_s for clock in self._clocks.values()), default=0.0)
         return {"uncertainty_s": round(worst, 6), "pods": pods}
 
+    def _look_around(self) -> None:
+        """See to it that all pods that match are led.
+
+        Raises:
+            NoEvidence: One came meanwhile: its calls go past the link.
+        """
+        self._looked_at = time.monotonic()
+        try:
+            with kubernetes.connect(self.place) as api:
+                found = self.near.find(api).targets.values()
+        except KubernetesError as error:  # whether one came is asked again soon
+            log.info("pods_not_looked_at", why=str(error))
+            return
+        came = sorted(each.pod.name for each in found if self.pods.get(each.pod.name) != each.pod.uid)
+        if came:
+            raise NoEvidence(
+                f"{', '.join(came)} came after the link was made, and calls from there go past it: this "
+                "ends here; do not let it scale or roll out meanwhile"
+            )
+
     # what is broken
 
     def put(self, fault: str, *, link: str, max_duration_s: float, **fields: Json) -> None:  # noqa: ARG002  # there is one
         """Put *fault* (a kind of toxic, such as ``delay``) on the link in every pod.
 
         Raises:
+            NoEvidence: A pod has come meanwhile, whose calls would meet no fault.  Nothing was injected.
             DidNotLand: It is not on everywhere; it was taken off again.
             Refused: The run may break nothing any more.  Nothing was injected.
 
@@ -171,6 +207,7 @@ class PodLink:
         Dead man:
             That of the link: the stream, its lease in the pod, and that of the kernel's rules.
         """
+        self._look_around()
         toxic, lost = uuid.uuid4().hex, fields.pop("lost", False)
         asked: dict[str, Json] = {**DEFAULTS.get(fault, {}), **fields, **({"held": "lost"} if lost else {})}
         raw = {"kind": fault, **asked, "max_duration_s": max_duration_s}
@@ -209,7 +246,7 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
         max_duration_s: It ends after this, whatever happens.
 
     Raises:
-        UsageError: An argument makes no sense, or several pods match.  Nothing was injected.
+        UsageError: An argument makes no sense.  Nothing was injected.
         NoTargets: There is no such pod, or the far end has no address.  Nothing was injected.
         Refused: A namespace, a right or the radius says no.  Nothing was injected.
         Unsupported: The namespace admits no NET_ADMIN.  Nothing was injected.
@@ -225,11 +262,6 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
     tables: list[str] = []
     pods: dict[str, str] = {}
     with kubernetes.connect() as api:
-        if len(matching := ends.near.find(api).targets) > 1:
-            raise UsageError(
-                f"pods: {len(matching)} pods match; a link can be made inside one only so far, and calls of "
-                "the others would go past it: scale to one, or select one that has an entry of its own"
-            )
         scope = ends.far.scope(api, ends.near.namespace)
 
         def order(_: Api, target: Target, table: str) -> Lead:
@@ -258,7 +290,7 @@ def lead(ends: Ends, *, name: str, max_duration_s: float) -> PodLink | dict[str,
             name=name,
             table=tables[0],
             place=api.place.to_json(),
-            namespace=ends.near.namespace,
+            near=ends.near,
             pods=pods,
             injection=str(told["injection"]),
         )
