@@ -63,7 +63,9 @@ def test_a_killed_shard_degrades_honestly_and_is_restarted(
     """Its players are told that the rank is unavailable, until the replacement is up."""
     home, told = sandbox
     name = shard_of("7")
-    old = next(shard["pid"] for shard in told["shards"] if shard["name"] == name)
+    before = state.read(home)
+    assert before is not None
+    old = next(shard["pid"] for shard in before["shards"] if shard["name"] == name)
     os.kill(old, signal.SIGKILL)
     assert until(lambda: ask(told["url"], 7)[1])
     until(lambda: [p for p in named(f"sandbox/{name}", home=home) if p.pid != old])
