@@ -56,6 +56,19 @@ class Calls:
         """Return the rows that *chosen* picks."""
         return type(self)(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
+    @property
+    def good(self) -> Flags:
+        """Whether it came out well: answered, not as a failure, and not in a degraded form."""
+        answered: Flags = (self.outcome == Outcome.OK) | (
+            (self.outcome == Outcome.STATUS) & (self.status < 500)
+        )
+        return answered & ~self.degraded
+
+    @property
+    def kind(self) -> Ints:
+        """How its answer looked, as one number: outcome, status and degraded."""
+        return (self.outcome * 1000 + self.status) * 2 + self.degraded
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrivals:

@@ -19,7 +19,6 @@ from agent.breakers.reading.decisions import (
     decide,
     learn,
     reveal,
-    succeeded,
     within,
     without_aside,
     without_given_up,
@@ -182,7 +181,7 @@ class View:
     @cached_property
     def well(self) -> Flags:
         """Which decided calls came out well for the client."""
-        return succeeded(self.calls)[self.asked.call]
+        return self.calls.good[self.asked.call]
 
     @cached_property
     def degraded(self) -> Flags:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from agent.injector.orders import Cut, Fill, Hold, Kill, Lead, Order, Stress
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -61,32 +59,3 @@ class Leading(Protocol):
 
         ``seq`` is where to go on from, and ``more`` whether there is more already.
         """
-
-
-def breaking_of(order: Order) -> Breaking:
-    """Return what carries out *order*; imported only when it is wanted, since a pod waits for it."""
-    if isinstance(order, Cut):
-        from agent.injector.cuts import CutOff  # noqa: PLC0415
-
-        return CutOff(order)
-    if isinstance(order, Lead):
-        from agent.injector.leads import Led  # noqa: PLC0415
-
-        return Led(order)
-    if isinstance(order, Hold):
-        from agent.injector.holds import Held  # noqa: PLC0415
-
-        return Held(order)
-    if isinstance(order, Stress):
-        from agent.injector.stress import Stressed  # noqa: PLC0415
-
-        return Stressed(order)
-    if isinstance(order, Fill):
-        from agent.injector.fills import Filled  # noqa: PLC0415
-
-        return Filled(order)
-    if isinstance(order, Kill):
-        from agent.injector.kills import Killed  # noqa: PLC0415
-
-        return Killed(order)
-    raise AssertionError(order)

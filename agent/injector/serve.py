@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.faults.kernel.scope import parse
 from agent.injector import orders
-from agent.injector.breaking import Leading, breaking_of
+from agent.injector.breaking import Leading
+from agent.injector.choosing import breaking_of
 from agent.injector.hosts import Peers
 from agent.model import GamedayError, UsageError
 

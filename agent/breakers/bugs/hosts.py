@@ -11,7 +11,6 @@ from agent.breakers.bugs.rows import shown, under
 from agent.breakers.machines.ejections import ELSEWHERE, QUIET, WELL_SHARE
 from agent.breakers.machines.kinds import Kind
 from agent.breakers.measures.timing import ENOUGH_FAILURES
-from agent.breakers.reading.decisions import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +60,7 @@ def _served_elsewhere(view: View) -> bool:
     """Whether the calls that did not come here in the calm came out well: others had them, and no limit."""
     decisions = view.decisions
     calm = ~decisions.forwarded & (decisions.at < min(each.began for each in view.faults))
-    well = succeeded(view.calls)[decisions.call[calm]]
+    well = view.calls.good[decisions.call[calm]]
     return len(well) > 0 and float(well.mean()) >= WELL_SHARE
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.machines.kinds import Kind, Machine
-from agent.breakers.reading.decisions import succeeded
 
 if TYPE_CHECKING:
     from agent.breakers.view import View
@@ -37,7 +36,7 @@ def ejection(view: View) -> Machine | None:
     if len(at) * np.exp(-rate * (ended - began)) > QUIET:
         return None
     meanwhile = (view.calls.begun > began) & (view.calls.ended < ended)
-    well = succeeded(view.calls)[meanwhile]
+    well = view.calls.good[meanwhile]
     if len(well) < 1 / (1 - WELL_SHARE) or well.mean() < WELL_SHARE:
         return None
     others = view.baseline.aside_share

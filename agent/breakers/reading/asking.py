@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.breakers.reading.decisions import kinds, succeeded
 from agent.breakers.reading.rates import during
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def joined_calls(calls: Calls, mapping: Mapping) -> Flags:
     line = calls.ended + key * (float(np.ptp(calls.ended)) + 1.0)
     owners = owners[np.argsort(line[owners], kind="stable")]
     place = np.searchsorted(line[owners], line[others])
-    answer = kinds(calls)
+    answer = calls.kind
     for step in (-1, 0):
         owner = owners[np.clip(place + step, 0, len(owners) - 1)]
         found[others] |= (
@@ -130,7 +129,7 @@ def _if_a_habit(calls: Calls, joined: Flags, calm: Flags, arrivals: Arrivals, ma
     """Return how many *joined*, if nearly all did who waited longer than for a cache, and not by chance."""
     asked = np.zeros(len(calls), bool)
     asked[mapping.call[mapping.call >= 0]] = True
-    waited = calm & ~asked & succeeded(calls) & (calls.ended - calls.begun > JOINED_LEAST_S)
+    waited = calm & ~asked & calls.good & (calls.ended - calls.begun > JOINED_LEAST_S)
     n, rate = int(waited.sum()), int((calm & asked).sum()) / max(_length(arrivals.at), 1e-9)
     by_chance = min(0.5, 2 * TOGETHER_S * rate)
     if n < FEW or (joined & waited).sum() < max(MOSTLY, 1.5 * by_chance) * n:

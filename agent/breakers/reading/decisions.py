@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from agent.breakers.reading.mapping import MOSTLY
 from agent.breakers.streams import FaultWindow, Outcome
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def decide(calls: Calls, arrivals: Arrivals, mapping: Mapping) -> Decisions:
             order
         ],
         forwarded=forwarded[order],
-        good=(forwarded & answered & succeeded(calls))[order],
+        good=(forwarded & answered & calls.good)[order],
         attempts=attempts[order],
         call=order,
     )
@@ -88,14 +89,6 @@ def _known_by_arrival(calls: Calls, failed: Flags, forwarded: Flags) -> Flags:
     """
     known: Flags = forwarded & (failed | (calls.outcome == Outcome.TIMEOUT))
     return known
-
-
-def succeeded(calls: Calls) -> Flags:
-    """Return which calls came out well: answered, not as a failure, and not in a degraded form."""
-    answered: Flags = (calls.outcome == Outcome.OK) | (
-        (calls.outcome == Outcome.STATUS) & (calls.status < 500)
-    )
-    return answered & ~calls.degraded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +106,6 @@ class Baseline:
     ambiguous: bool
 
 
-def kinds(calls: Calls) -> Ints:
-    """Return one number a call for how its answer looked: outcome, status and degraded."""
-    return (calls.outcome * 1000 + calls.status) * 2 + calls.degraded
-
-
 def learn(calls: Calls, decisions: Decisions, calm: Flags) -> Baseline:
     """Learn from the decisions that were taken while it was *calm*: no fault was in, nor had just been.
 
@@ -125,7 +113,7 @@ def learn(calls: Calls, decisions: Decisions, calm: Flags) -> Baseline:
     ambiguous when later on hardly anything else is kept from the dependency either, or not much else,
     and it comes so much more often than before that most of it is something else.
     """
-    kind = kinds(calls)[decisions.call]
+    kind = calls.kind[decisions.call]
     aside = calm & ~decisions.forwarded
     found = frozenset(np.unique(kind[aside]).tolist())
     later = kind[~calm & ~decisions.forwarded]
@@ -141,8 +129,6 @@ def learn(calls: Calls, decisions: Decisions, calm: Flags) -> Baseline:
     )
 
 
-MOSTLY = 0.9
-"""An answer that so large a share of those who are kept back get is how a rejection looks."""
 ALIKE = 1
 """More calls that were let through, failed and were answered like a rejection are no accident."""
 BLIND = ("refuse",)
@@ -166,7 +152,7 @@ def reveal(
     blind = within(decisions.at, [fault for fault in faults if fault.kind in BLIND])
     if not blind.any():
         return decisions, True
-    kind = kinds(calls)[decisions.call]
+    kind = calls.kind[decisions.call]
     sighted = ~blind & within(decisions.at, faults)
     aside = np.isin(kind, list(baseline.aside_kinds))
     kept, let = sighted & ~decisions.forwarded & ~aside, sighted & decisions.forwarded & ~decisions.good
@@ -229,7 +215,7 @@ def without_aside(calls: Calls, decisions: Decisions, baseline: Baseline) -> Dec
     """Return *decisions* without the calls that never came before the breaker, where they can be told."""
     if not baseline.aside_kinds or baseline.ambiguous:
         return decisions
-    aside = np.isin(kinds(calls)[decisions.call], list(baseline.aside_kinds)) & ~decisions.forwarded
+    aside = np.isin(calls.kind[decisions.call], list(baseline.aside_kinds)) & ~decisions.forwarded
     return decisions.where(~aside)
 
 
@@ -254,7 +240,7 @@ def clearly_kept_back(
 
     No call let through ever gets it, nor is it given aside, and it was seen several times in a row.
     """
-    kind = kinds(calls)[decisions.call]
+    kind = calls.kind[decisions.call]
     kept = ~decisions.forwarded & ~within(decisions.at, [each for each in faults if each.kind in BLIND])
     in_a_row = kept[1:] & kept[:-1]
     rejected = np.unique(kind[1:][in_a_row])

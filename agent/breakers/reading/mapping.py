@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.breakers.reading.beats import beat_of, on_beat
-from agent.breakers.reading.decisions import MOSTLY, kinds, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,8 @@ NEAR_S = 0.3
 """Of calls that end so soon after an arrival has, one that came out as the arrival did is preferred."""
 LIKELY_CALLS = 40
 CANDIDATES_MAX = 500
+MOSTLY = 0.9
+"""An answer that so large a share of those who are kept back get is how a rejection looks."""
 AT_ONCE_S = 0.005
 """A call that is answered so soon after a request arrived that then hangs did not send it."""
 
@@ -87,12 +88,12 @@ def _by_id(calls: Calls, arrivals: Arrivals) -> Ints:
 
 def _look_rejected(calls: Calls, call_of: Ints) -> Flags:
     """Return which calls came out as hardly any does that has an arrival: *call_of* is mostly right."""
-    kind = kinds(calls)
+    kind = calls.kind
     with_one = np.zeros(len(calls), bool)
     with_one[call_of[call_of >= 0]] = True
     kinds_, which, times = np.unique(kind, return_inverse=True, return_counts=True)
     kept = np.bincount(which, weights=~with_one, minlength=len(kinds_)) >= MOSTLY * times
-    rejected: Flags = kept[which] & ~succeeded(calls)
+    rejected: Flags = kept[which] & ~calls.good
     return rejected
 
 
@@ -106,7 +107,7 @@ def _by_time(calls: Calls, arrivals: Arrivals, rejected: Flags) -> tuple[Ints, i
     call_of = np.full(len(arrivals), -1)
     order = np.argsort(calls.ended, kind="stable")
     begun, ended = calls.begun[order].tolist(), calls.ended[order].tolist()
-    well, good = succeeded(calls)[order].tolist(), arrivals.good.tolist()
+    well, good = calls.good[order].tolist(), arrivals.good.tolist()
     unlikely = rejected[order].tolist()
     at, until = arrivals.at.tolist(), arrivals.ended.tolist()
     owner = [-1] * len(order)
