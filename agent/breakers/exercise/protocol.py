@@ -43,6 +43,8 @@ def steps(kinds: Sequence[str], links: Sequence[str], keys: Sequence[str] = ()) 
     return (*found, *(Step(kind="error", link=links[0], key=key) for key in keys[:1]))
 
 
+LEAST_S = 3.0
+"""A fault that opens it stays in so long at least: of what opens for moments a few trials say little."""
 LATE_S = 1.0
 """So long after a fault it may open because of it."""
 TRIALS_MAX, TRIALS_S = 5, 2.0
@@ -130,7 +132,8 @@ def fault_is_enough(view: View, pace: Pace, began: float, now: float) -> bool:
     known_s = known_open_s(view)
     enough = pace.trials_in(known_s)
     longest = CHECKED_S if trials.until_well(view.plain) else pace.fault_limit_s(known_s)
-    return (len(tried) >= enough and len(opened) > enough) or now - began >= longest
+    seen = len(tried) >= enough and len(opened) > enough
+    return (seen and now - began >= LEAST_S) or now - began >= longest
 
 
 def patience_s(view: View, pace: Pace) -> float:
