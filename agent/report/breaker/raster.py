@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 A_DAY_S = 86_400.0
 MOST_LINKS = 8
 """So many links have a band in a picture; each has one of its own further down."""
+REPLICA_MOST = 11
+"""So many bold letters and digits fit before a band, however wide."""
 
 
 def zero_of(answer: Answer, started_at: float) -> float:
@@ -61,7 +63,7 @@ def state_rows(answer: Answer, streams: Sequence[Stream], time: Scale, top: floa
         link = brief(stream.link, 12) if len(streams) > 1 and stream.link else "Inferred"
         for each in stream.with_states:
             at = top + sum(row.height for row in rows)
-            rows.append(_inferred_row(answer, each, words.replica(each, 12) or link, time, at))
+            rows.append(_inferred_row(answer, each, words.replica(each, REPLICA_MOST) or link, time, at))
     for reader in answer.readers:
         at = top + sum(row.height for row in rows)
         rows.append(_reader_row(answer, reader, time, at))
