@@ -39,8 +39,12 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 print(total / 1024)
 """
 """Every process of the container but this one, shared pages shared out."""
+QUIET_S = 3.0
+"""Between two cuts: a kubelet that has just seen to a pod does so again only after its next look at all pods,
+up to a second later, and the injector that has just ended would make it so."""
 CUTS = f"""
 import json
+import time
 from agent import settings
 from agent.faults import heal, pod_networks
 from agent.store import Store
@@ -48,6 +52,7 @@ where = {{"namespace": "leaderboard", "selector": "app=shard", "peers": ["pods/a
 for seed in range({ROUNDS}):
     pod_networks.partition(**where, quantity=1, seed=seed, max_duration_s=60)
     heal()
+    time.sleep({QUIET_S})
 store = Store(settings.current().home)
 print(json.dumps([each.landed_at - each.intended_at for each in store.injections()]))
 """
