@@ -336,7 +336,8 @@ def is_in(*, table: str, toxic: str) -> Fact:
     """Tell whether every pod has the toxic."""
     answers = lifelines.ask_all(table, orders.TOXICS)
     missing = [pod for pod, answer in answers.items() if toxic not in answer.says["names"]]
-    return Fact(holds=not missing, says=f"no toxic in {', '.join(missing)}" if missing else "")
+    says = f"no toxic in {', '.join(missing)}" if missing else "" if answers else "no pod was asked"
+    return Fact(holds=not says, says=says)
 
 
 def is_out(
